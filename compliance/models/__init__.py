@@ -1,0 +1,21 @@
+"""Models of the judging side."""
+
+from compliance.models.hold import FenceBatch, LegalHold, RetentionRule
+from compliance.models.proof import ApiToken, AuditEvent, AuditHead, Certificate, SaltEscrow
+from compliance.models.request import Decision, ErasureRequest, Mention, Notice, Recipient
+
+__all__ = [
+    "ApiToken",
+    "AuditEvent",
+    "AuditHead",
+    "Certificate",
+    "Decision",
+    "ErasureRequest",
+    "FenceBatch",
+    "LegalHold",
+    "Mention",
+    "Notice",
+    "Recipient",
+    "RetentionRule",
+    "SaltEscrow",
+]

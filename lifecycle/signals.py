@@ -1,0 +1,1 @@
+"""Receivers: what lifecycle does when compliance has decided."""
