@@ -34,6 +34,7 @@ class Table:
     mails: tuple[str, ...] = ()  # columns that hold the user's mail
     names: tuple[str, ...] = ()  # columns that hold the user's name
     anchor: str | None = None  # this table's key is an anchor of this kind ("documents")
+    shared_through: tuple[tuple[str, str], ...] = ()  # no owner: goes when no row of ({table: its column}) is left
 
 
 @dataclass(frozen=True, slots=True)
