@@ -120,13 +120,8 @@ CREATE TABLE IF NOT EXISTS feedback (
 -- Holds nothing personal; classified as such.
 CREATE TABLE IF NOT EXISTS plans (name text PRIMARY KEY, monthly_cents bigint NOT NULL);
 
--- The platform honours a freeze: ingestion, sessions and queues ask here.
-CREATE TABLE IF NOT EXISTS frozen_subjects (
-    tenant_id text NOT NULL,
-    user_id text NOT NULL DEFAULT '',
-    since timestamptz NOT NULL DEFAULT now(),
-    PRIMARY KEY (tenant_id, user_id)
-);
+-- The platform honours a freeze: ingestion, sessions and queues ask here. No id in clear: SHA-256 of "tenant/user".
+CREATE TABLE IF NOT EXISTS frozen_subjects (subject_hash text PRIMARY KEY, since timestamptz NOT NULL DEFAULT now());
 
 DO $$
 BEGIN

@@ -38,8 +38,17 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Freeze:
+    """Where the platform looks whether a subject is frozen: a table with a hash column (`freeze_hash`)."""
+
+    table: str
+    column: str
+
+
+@dataclass(frozen=True, slots=True)
 class Relations:
     schema: str = "public"
+    freeze: Freeze | None = None
     tables: tuple[Table, ...] = ()
     views: tuple[str, ...] = ()  # materialised views to refresh
 

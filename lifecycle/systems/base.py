@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from hashlib import blake2b
 from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
@@ -134,11 +135,22 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One bystander item: whose (`owner`: a tenant id or `tenant/user`), 8 bytes of its key's and of its content's hash."""
+    """One bystander item: whose (`owner`: a tenant id or `tenant/user`), `key_hash(kind, key)`, `content_hash(...)`."""
 
     owner: str
     key: bytes
     content: bytes
+
+
+def key_hash(kind: str, key: str) -> bytes:
+    """8 bytes that stand for an item's `kind` and `key`. Erasers' items and verifiers' entries share it, so that a
+    bystander's loss can be looked up in other cases' manifests."""
+    return blake2b(f"{kind}\0{key}".encode(), digest_size=8).digest()
+
+
+def content_hash(content: bytes) -> bytes:
+    """8 bytes that stand for an item's content."""
+    return blake2b(content, digest_size=8).digest()
 
 
 class Gate(Protocol):

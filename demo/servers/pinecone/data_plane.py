@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import heapq
 import math
 from collections.abc import Callable
@@ -307,8 +306,8 @@ class DataPlane:
 def _name(value: Any) -> str:
     if value is None or value == "":
         return DEFAULT_NAMESPACE
-    if not isinstance(value, str) or len(value) > limits.MAX_ID_CHARS:
-        raise ApiError(400, f"namespace must be a string of at most {limits.MAX_ID_CHARS} characters.")
+    if not isinstance(value, str) or len(value) > limits.MAX_ID_CHARS or not limits.is_plain(value):
+        raise ApiError(400, f"namespace must be a string of at most {limits.MAX_ID_CHARS} ASCII characters.")
     return value
 
 
@@ -326,7 +325,7 @@ def _token(token: Any) -> str | None:
         return None
     try:
         return base64.urlsafe_b64decode(str(token)).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ApiError(400, "The pagination token is not one this index gave.") from error
 
 

@@ -71,10 +71,15 @@ def parse_object(body: bytes) -> dict[str, Any]:
     return value
 
 
+def is_plain(value: str) -> bool:
+    """ASCII without NUL, as Pinecone wants ids and namespaces (its SDK refuses anything else before sending)."""
+    return value.isascii() and "\x00" not in value
+
+
 def check_id(value: Any) -> str:
-    """A record id of 1 to 512 characters."""
-    if not isinstance(value, str) or not 1 <= len(value) <= MAX_ID_CHARS:
-        raise ApiError(400, f"A vector id must be a string of 1 to {MAX_ID_CHARS} characters.")
+    """A record id of 1 to 512 ASCII characters."""
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_ID_CHARS or not is_plain(value):
+        raise ApiError(400, f"A vector id must be a string of 1 to {MAX_ID_CHARS} ASCII characters.")
     return value
 
 
