@@ -13,14 +13,15 @@ from pathlib import Path
 from demo.stack import control
 from demo.stack.place import CHECKOUT, Place, run_dir
 
-# One of these names a real service, so the embedded ones are not wanted.
-REAL_SERVICES = ("DATABASE_URL",)
+# Where it is set, settings take every address from the environment (config/environment.py).
+REAL_SERVICES = "DATABASE_URL"
 
 
 def _up(root: Path, *, bare: bool) -> None:
-    given = [name for name in REAL_SERVICES if os.environ.get(name)]
-    if given:
-        print(f"No embedded server was started: {', '.join(given)} names a real service.")
+    if REAL_SERVICES in os.environ:
+        print(
+            f"No embedded server was started: {REAL_SERVICES} names real services. Unset it for the local stack."
+        )
         return
     began = time.monotonic()
     page = control.up(root)
@@ -31,11 +32,13 @@ def _up(root: Path, *, bare: bool) -> None:
 
 def _prepare_platform(root: Path) -> None:
     """Apply the migrations and seed the empty platform, each in a process of its own."""
-    for command in (("migrate", "--noinput", "-v", "0"), ("demo", "seed-platform")):
+    # Only migrations run as the database's owner.
+    steps = (("MIGRATE=1", "migrate", "--noinput", "-v", "0"), ("MIGRATE=0", "demo", "seed-platform"))
+    for role, *command in steps:
         done = subprocess.run(
             [sys.executable, "manage.py", *command],
             cwd=CHECKOUT,
-            env={**os.environ, "LIFECYCLE_RUN_DIR": str(root)},
+            env={**os.environ, "LIFECYCLE_RUN_DIR": str(root), "MIGRATE": role[-1]},
             check=False,
         )
         if done.returncode != 0:
@@ -64,8 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--bare", action="store_true", help="servers only")
     down = commands.add_parser("down", help="end what was started; data stay")
     down.add_argument("--wipe", action="store_true", help="remove the data too")
-    for name, text in (("restart", "kill a server and wait until it is back"),):
-        commands.add_parser(name, help=text).add_argument("name")
+    commands.add_parser("restart", help="kill a server and wait until it is back").add_argument("name")
     commands.add_parser("stop", help="kill a server and keep it down").add_argument("name")
     commands.add_parser("start", help="start a server that was stopped").add_argument("name")
     send = commands.add_parser("signal", help="send a signal, for example STOP, to a server")

@@ -41,7 +41,9 @@ def _line(record: dict[str, Any], now: float) -> dict[str, Any]:
     # SeaweedFS makes the first half of a request's id from its arrival time in nanoseconds; the
     # record's own time has whole seconds only.
     began = int(request[:16], 16) / 1e9 if len(request) >= 16 else float(record.get("time", 0))
-    kept = {name: record.get(name) for name in ("operation", "bucket", "key", "status", "requester", "request_id")}
+    kept = {
+        name: record.get(name) for name in ("operation", "bucket", "key", "status", "requester", "request_id")
+    }
     return {"at": now, "began": began, **kept, "error": record.get("error_code") or ""}
 
 

@@ -1,70 +1,12 @@
-"""All servers of a stack, and the page that tells programs where they are."""
+"""All servers of a stack."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from demo.stack import gnupg, moto, ours, postgres, prometheus, seaweed, valkey
-from demo.stack.place import REGIONS, Place, read_json, write_private
+from demo.stack import moto, ours, postgres, prometheus, seaweed, valkey
+from demo.stack.place import Place
 from demo.stack.server import Server
 
 KINDS = (ours, postgres, seaweed, valkey, moto, prometheus)
-USERS = ("officer", "officer2", "legal", "legal2", "engineer", "engineer2", "auditor")
 
 
 def all_servers(place: Place) -> list[Server]:
     """Return every server of the stack at `place`, in the order in which they should be started."""
     return [server for kind in KINDS for server in kind.servers(place)]
-
-
-def _region(place: Place, region: str) -> dict[str, Any]:
-    cluster, store = postgres.region_name(region), seaweed.region_name(region)
-    pinecone = ours.address(place, ours.pinecone_name(region))
-    return {
-        "postgres": postgres.dsn(place, cluster, "app", "app"),
-        "postgres_reader": postgres.dsn(place, cluster, "app_reader", "app"),
-        "redis": valkey.url(place, region),
-        "s3": {**seaweed.access(place, store, seaweed.region_bucket(region)), **seaweed.reader(place, store)},
-        "pinecone": {
-            "control_host": pinecone,
-            "index_host": pinecone,
-            "index": ours.INDEX,
-            "key": place.secrets.get(ours.pinecone_name(region)),
-        },
-        "logs": {"endpoint": moto.endpoint(place), "region": region},
-        "prometheus": prometheus.url(place, region),
-        "datadog": ours.address(place, ours.DATADOG),
-        "datadog_key": place.secrets.get(ours.DATADOG),
-    }
-
-
-def describe(place: Place, servers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the content of stack.json; `servers` has pid, port and log of each by name."""
-    control = postgres.CONTROL
-    return {
-        "regions": {region: _region(place, region) for region in REGIONS},
-        "control": postgres.dsn(place, control, "lifecycle_app", "control"),
-        "control_owner": postgres.dsn(place, control, "lifecycle_owner", "control"),
-        "control_auditor": postgres.dsn(place, control, "lifecycle_auditor", "control"),
-        "certificates": seaweed.access(place, seaweed.VAULT, seaweed.CERTIFICATES),
-        "backups": seaweed.access(place, seaweed.VAULT, seaweed.BACKUPS),
-        "mail": str(place.root / "mail"),
-        "smtp": {"host": "127.0.0.1", "port": place.ports.get(ours.MAIL)},
-        "signing_fingerprint": gnupg.signing_fingerprint(place),
-        "gnupg_home": str(gnupg.home(place)),
-        "keystore": str(place.root / "keystore"),
-        "secret_key": place.secrets.get("django"),
-        "demo": {
-            "users": {user: place.secrets.get(f"user/{user}") for user in USERS},
-            "admins": read_json(place.root / "admins.json"),
-        },
-        "servers": {name: dict(facts) for name, facts in servers.items()},
-    }
-
-
-def record_admins(place: Place, admins: Mapping[str, str]) -> None:
-    """Remember the administrator's mail address of each tenant of the sample platform, also in stack.json."""
-    write_private(place.root / "admins.json", admins)
-    page = read_json(place.root / "stack.json")
-    if page:
-        page["demo"]["admins"] = dict(admins)
-        write_private(place.root / "stack.json", page)

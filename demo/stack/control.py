@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from demo.stack import gnupg
 from demo.stack.place import CHECKOUT, Place, read_json, write_private
 from demo.stack.process import Identity, end, identify, is_alive, send, wait_gone
 
@@ -99,7 +100,9 @@ def _wait_described(place: Place, running: Identity) -> None:
             raise StackError(f"The supervisor ended; its last words are in {place.log('supervisor')}.")
         if time.monotonic() > deadline:
             late = [name for name, each in servers.items() if each["state"] != "ready"]
-            raise StackError(f"Not ready after {UP_WITHIN:.0f} s: {', '.join(late)}; see {place.root / 'log'}.")
+            raise StackError(
+                f"Not ready after {UP_WITHIN:.0f} s: {', '.join(late)}; see {place.root / 'log'}."
+            )
         time.sleep(0.05)
 
 
@@ -122,7 +125,10 @@ def wipe(root: Path) -> None:
     """Remove what a stack that is down left in `root`; nothing else in that folder is touched."""
     if supervisor(root) is not None:
         raise StackError(f"The stack in {root} runs; end it first (`python -m demo.stack down`).")
-    for name in ("data", "log", "mail", "keystore", "held", "tmp", "gnupg"):
+    if not root.is_dir():
+        return
+    shutil.rmtree(gnupg.home(Place.at(root)), ignore_errors=True)
+    for name in ("data", "log", "mail", "keystore", "held", "tmp"):
         shutil.rmtree(root / name, ignore_errors=True)
     names = ("ports", "secrets", "admins", "state", "stack", "supervisor")
     for path in (*(root / f"{name}.json" for name in names), root / "up.lock"):
@@ -137,7 +143,8 @@ def status(root: Path) -> list[dict[str, Any]]:
     processes = _processes(root)
     return [
         {
-            **{"name": name, "pid": each["pid"], "port": each["port"], "state": each["state"]},
+            **{key: each[key] for key in ("pid", "port", "state")},
+            "name": name,
             "alive": name in processes and is_alive(processes[name]),
         }
         for name, each in servers.items()
@@ -180,7 +187,9 @@ def restart(root: Path, name: str) -> None:
 def _known(root: Path, name: str) -> None:
     names = [each["name"] for each in status(root)]
     if name not in names:
-        raise StackError(f"No server is called {name}; there are: {', '.join(names) or 'none, no stack runs'}.")
+        raise StackError(
+            f"No server is called {name}; there are: {', '.join(names) or 'none, no stack runs'}."
+        )
 
 
 def _wait_state(root: Path, name: str, state: str, other_than: Identity | None) -> None:
@@ -190,4 +199,6 @@ def _wait_state(root: Path, name: str, state: str, other_than: Identity | None) 
         if found.get("state") == state and (other_than is None or _processes(root).get(name) != other_than):
             return
         time.sleep(0.02)
-    raise StackError(f"{name} did not become {state} within {UP_WITHIN:.0f} s; see {root / 'log' / name}.log.")
+    raise StackError(
+        f"{name} did not become {state} within {UP_WITHIN:.0f} s; see {root / 'log' / name}.log."
+    )

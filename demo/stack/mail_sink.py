@@ -18,7 +18,7 @@ class Sink:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Keep the mail of `envelope`; the answer tells the sender that it is accepted."""
         name = f"{time.time_ns()}-{uuid.uuid4().hex[:8]}"
         unfinished = self._folder / f"{name}.part"
@@ -35,7 +35,9 @@ async def serve(port: int, folder: Path) -> None:
     sink = Sink(folder)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(
-        lambda: SMTP(sink, hostname="localhost", enable_SMTPUTF8=True, data_size_limit=64 << 20), "127.0.0.1", port
+        lambda: SMTP(sink, hostname="localhost", enable_SMTPUTF8=True, data_size_limit=64 << 20),
+        "127.0.0.1",
+        port,
     )
     await server.serve_forever()
 

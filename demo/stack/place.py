@@ -62,7 +62,7 @@ class Place:
     @classmethod
     def at(cls, root: Path) -> "Place":
         """Open (and make) the stack folder `root`; only its owner may look inside."""
-        root = root.absolute()
+        root = root.resolve()
         root.mkdir(parents=True, exist_ok=True)
         root.chmod(0o700)
         for name in ("data", "log", "mail", "keystore", "held", "tmp"):
@@ -86,4 +86,4 @@ class Place:
 
 def run_dir() -> Path:
     """Return the stack folder that the environment names, `.run` in the checkout by default."""
-    return Path(os.environ.get("LIFECYCLE_RUN_DIR") or CHECKOUT / ".run").absolute()
+    return Path(os.environ.get("LIFECYCLE_RUN_DIR") or CHECKOUT / ".run").resolve()

@@ -47,7 +47,7 @@ class Ports:
     def _choose(self) -> int:
         taken = set(self._known.values())
         for _ in range(2000):
-            port = random.randint(LOWEST, HIGHEST)  # noqa: S311 - a port is no secret
+            port = random.randint(LOWEST, HIGHEST)
             if port not in taken and is_free(port):
                 return port
         raise RuntimeError(

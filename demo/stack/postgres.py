@@ -128,13 +128,12 @@ def _run(place: Place, name: str, database: str, *statements: str | sql.Composab
 
 
 def _set_up(place: Place, name: str) -> None:
-    database, owner, roles = ("control", "lifecycle_owner", CONTROL_ROLES)
-    if name != CONTROL:
-        database, owner, roles = ("app", "app", REGION_ROLES)
-    for role in roles:
+    is_control = name == CONTROL
+    database, owner = ("control", "lifecycle_owner") if is_control else ("app", "app")
+    for role in CONTROL_ROLES if is_control else REGION_ROLES:
         _make_role(place, name, role)
     # Databases that tests create are copies of template1, so they get the same grants.
-    grants = _control_grants() if name == CONTROL else _region_grants()
+    grants = _control_grants() if is_control else _region_grants()
     _run(place, name, "template1", *grants)
     _make_database(place, name, database, owner)
 

