@@ -1,0 +1,47 @@
+"""What is asked inside every claim, not once at the start: holds, the approved digest, cancellation, the map."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from compliance.actions import deciding, executing
+from compliance.actors import SYSTEM
+from compliance.judgement import judge
+from compliance.models import ErasureRequest
+from lifecycle import tenants
+from lifecycle.models import Run
+
+WORKING = {
+    ErasureRequest.State.SCHEDULED,
+    ErasureRequest.State.EXECUTING,
+    ErasureRequest.State.VERIFYING,
+    ErasureRequest.State.CERTIFYING,
+    ErasureRequest.State.REOPENED,
+}
+
+
+def gate(run: Run) -> str | None:
+    """A sentence that says why the run may not go on now; None when it may."""
+    request = ErasureRequest.objects.select_related("tenant").get(pk=run.subject)
+    if request.state == ErasureRequest.State.FAILED:
+        return None
+    if request.state not in WORKING:
+        return f"The request is {request.get_state_display()}."
+    if reasons := deciding.standing_problems(request):
+        return " ".join(reasons)
+    if request.plan.get("datamap_digest") not in (None, "", tenants.current_map().digest):
+        return "The data map changed after the approval: the request must be previewed and approved again."
+    holds = blocking(request)
+    return f"Legal hold {', '.join(holds)} covers the subject." if holds else None
+
+
+def blocking(request: ErasureRequest) -> list[str]:
+    """Ids of holds that stop the whole request now."""
+    found = judge(request, categories=tenants.current_map().categories, at=timezone.now())
+    return [hold.pk for hold in found.holds]
+
+
+def block_if_held(request: ErasureRequest) -> None:
+    """Moves the request to `blocked_by_hold` when a hold is what stopped its run."""
+    if holds := blocking(request):
+        executing.block(request, holds, actor=SYSTEM)

@@ -1,0 +1,165 @@
+"""Destroy what the manifest names, under the fence, until discovering again finds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import groupby
+from typing import Any
+
+from django.utils import timezone
+
+from lifecycle import places
+from lifecycle.engine.outcomes import Blocked, Done, More, Outcome, Wait
+from lifecycle.engine.workflow import Context
+from lifecycle.erasure import cases, fencing, lines, manifest
+from lifecycle.erasure.cases import CaseFile
+from lifecycle.erasure.steps import plant
+from lifecycle.models import ManifestChunk, SystemLine
+from lifecycle.systems.base import Action, Eraser, Item, Locked, Tally, Transient, key_hash
+
+MOST_PASSES = 12
+
+
+class TimeUp(Exception):
+    """The slice is over; the manifest says where to go on."""
+
+
+def run(context: Context) -> Outcome:
+    """One slice for one system: known chunks first, then passes until enough of them in a row are empty."""
+    file = cases.read(context.run)
+    for line in file.lines(context.step.lane):
+        outcome = settle(context, file, line)
+        if outcome is not None:
+            return outcome
+    return Done({"erased": sum(line.erased for line in file.lines(context.step.lane))})
+
+
+def settle(context: Context, file: CaseFile, line: SystemLine) -> Outcome | None:
+    """Erases one line as far as this slice goes. None when nothing of it is left to do."""
+    if line.detail.get("clean_round") == [file.case.round, line.rounds] and not line.detail.get("locked"):
+        return None
+    if lines.lock_passed(line):
+        lines.unlock(line)
+        line.chunks.update(erased_at=None)
+    lines.mark(line, SystemLine.State.ERASING)
+    try:
+        with places.eraser(line.environment, line.system, file.datamap) as eraser:
+            plant.plant(file, line, context)
+            for chunk in line.chunks.filter(erased_at=None).order_by("index"):
+                _chunk(context, file, line, eraser, chunk)
+            _passes(context, file, line, eraser)
+            _finish(context, file, line, eraser)
+    except fencing.Held as held:
+        return _held(context, held)
+    except TimeUp:
+        return _more(context, lines.recount(line))
+    lines.recount(line)
+    if line.detail.get("locked"):
+        return _locked(line)
+    lines.note(line, clean_round=[file.case.round, line.rounds], method=eraser.method)
+    return None
+
+
+def _chunk(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser, chunk: ManifestChunk) -> None:
+    held = file.scope.held_categories
+    todo = [each for each in manifest.items(chunk, file.key) if each.action != Action.RETAIN and each.category not in held]
+    for category, group in groupby(todo, key=lambda each: each.category):
+        _group(context, file, line, eraser, list(group), category)
+    manifest.mark_erased(chunk)
+
+
+def _group(
+    context: Context, file: CaseFile, line: SystemLine, eraser: Eraser, items: Sequence[Item], category: str
+) -> None:
+    at, idle, size = 0, 0, eraser.batch
+    while at < len(items):
+        if context.time_left() <= 0:
+            raise TimeUp
+        batch = items[at : at + size]
+        tally = fencing.destroy(
+            file, line.system, lambda gate, batch=batch: eraser.erase(file.scope, batch, gate), category=category
+        )
+        at += fencing.taken(tally)
+        _note_locked(line, tally)
+        context.heartbeat()
+        if fencing.taken(tally):
+            idle = 0
+        else:
+            idle, size = idle + 1, max(1, size // 4)
+            fencing.patience(idle)
+
+
+def _note_locked(line: SystemLine, tally: Tally | None) -> None:
+    found: list[Locked] = tally.locked if tally else []
+    lines.lock(line, found, [key_hash(each.item.kind, each.item.key).hex() for each in found])
+
+
+def _passes(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser) -> None:
+    """Discovers again: what came since, what a listing dropped. One listing is never trusted."""
+    known = dict(line.detail.get("passes", {}))
+    if known.get("of") != [file.case.round, line.rounds]:
+        known = {"of": [file.case.round, line.rounds], "number": 0, "clean": 0}
+    while known["clean"] < eraser.clean_passes:
+        if known["number"] >= MOST_PASSES:
+            raise Transient(f"{line.system} still yields new items after {MOST_PASSES} passes: something writes for the subject.")
+        known["number"] += 1
+        fresh = _pass(context, file, line, eraser, known["number"])
+        known["clean"] = 0 if fresh else known["clean"] + 1
+        lines.note(line, passes=known)
+
+
+def _pass(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser, number: int) -> int:
+    cursor: Any = None
+    fresh = 0
+    locked = line.detail.get("locked", {})
+    while True:
+        page = eraser.discover(file.scope, cursor)
+        new = [
+            each
+            for each in page.entries
+            if each.action != Action.RETAIN
+            and each.category not in file.scope.held_categories
+            and key_hash(each.kind, each.key).hex() not in locked
+        ]
+        if new:
+            fresh += len(new)
+            chunk = manifest.add(line, file.key, new, index=manifest.next_index(line), pass_number=number)
+            _chunk(context, file, line, eraser, chunk)
+        context.heartbeat()
+        cursor = page.cursor
+        if cursor is None:
+            return fresh
+        if context.time_left() <= -30:
+            raise TimeUp
+
+
+def _finish(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser) -> None:
+    idle = 0
+    while (tally := fencing.destroy(file, line.system, lambda gate: eraser.finish(file.scope, gate))) is None:
+        idle += 1
+        fencing.patience(idle)
+        context.heartbeat()
+    _note_locked(line, tally)
+    if tally.detail:
+        lines.note(line, **tally.detail)
+
+
+def _held(context: Context, held: fencing.Held) -> Outcome:
+    """A hold on one category spares that category from the next slice on; any other hold stops the case."""
+    from compliance.models import LegalHold
+
+    if not LegalHold.objects.filter(pk__in=held.holds, category="").exists():
+        return More(context.cursor)
+    return Blocked(str(held))
+
+
+def _more(context: Context, line: SystemLine) -> Outcome:
+    return More({"at": str(timezone.now())}, done=line.erased + line.anonymised, total=line.found, unit="items")
+
+
+def _locked(line: SystemLine) -> Outcome:
+    lines.mark(line, SystemLine.State.LOCKED)
+    until = line.locked_until or timezone.now() + timedelta(days=1)
+    number = len(line.detail["locked"])
+    return Wait(until, f"{line.system}: {number} items are locked until {until:%Y-%m-%d %H:%M} UTC and not erased.")
