@@ -460,7 +460,7 @@ def test_indexes_are_apart_protected_and_deletable(client: Pinecone, index: Any,
         deployment={"deployment_type": "managed", "cloud": "aws", "region": "us-west-2"},
         schema={"fields": {"_values": {"type": "dense_vector", "dimension": 3, "metric": "dotproduct"}}},
     )
-    assert made.host.startswith("http://127.0.0.1:")
+    assert str(made.host).startswith("http://127.0.0.1:")
     assert {item.name for item in client.indexes.list()} >= {"rag", name}
     second = client.index(name)
     second.upsert(vectors=[{"id": "only-there", "values": [1, 2, 3]}], namespace=ns)
