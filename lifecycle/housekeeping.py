@@ -1,0 +1,115 @@
+"""What happens every minute by itself: start, resume, remind, watch, reopen, close, sign the day's audit head."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+from django.utils import timezone
+
+from compliance import audit
+from compliance.actions import holds, notices
+from compliance.actors import SYSTEM
+from compliance.errors import Refused
+from compliance.models import AuditHead, ErasureRequest, LegalHold
+from lifecycle.erasure import actions, gates, watch
+
+log = logging.getLogger(__name__)
+STATES = ErasureRequest.State
+
+
+def sweep() -> dict[str, int]:
+    """Runs every duty; one that fails is logged and does not stop the others. Returns how much each did."""
+    duties: dict[str, Callable[[], int]] = {
+        "started": start_scheduled,
+        "expired_holds": expire_holds,
+        "resumed": resume_unblocked,
+        "came_due": reopen_due,
+        "watched": watch_completed,
+        "closed": close_watched,
+        "notices": lambda: notices.send_due(timezone.now(), actor=SYSTEM),
+        "heads": sign_head,
+    }
+    done: dict[str, int] = {}
+    for name, duty in duties.items():
+        try:
+            done[name] = duty()
+        except Exception as failure:  # one duty's failure must not stop the others; it is tried again in a minute
+            log.error("housekeeping duty %s failed: %s", name, type(failure).__name__)
+            done[name] = -1
+    return done
+
+
+def start_scheduled() -> int:
+    """Approved requests that no nudge has started yet."""
+    waiting = ErasureRequest.objects.filter(state__in=[STATES.SCHEDULED, STATES.REOPENED])
+    started = 0
+    for request in waiting:
+        run = actions.live_run(request)
+        if run is None or run.state in ("done", "cancelled", "failed"):
+            actions.start(request)
+            started += 1
+    return started
+
+
+def expire_holds() -> int:
+    """Holds whose date has passed."""
+    over = LegalHold.objects.filter(state__in=LegalHold.BLOCKING, until__lte=timezone.now())
+    for hold in over:
+        holds.expire(hold, actor=SYSTEM)
+    return len(over)
+
+
+def resume_unblocked() -> int:
+    """Requests that a hold stopped and no hold stops any more."""
+    resumed = 0
+    for request in ErasureRequest.objects.filter(state=STATES.BLOCKED_BY_HOLD).select_related("tenant"):
+        if not gates.blocking(request):
+            actions.resume(request)
+            resumed += 1
+    return resumed
+
+
+def reopen_due() -> int:
+    """Parts that were retained until a date that has passed."""
+    reopened = 0
+    kept = ErasureRequest.objects.filter(state__in=[STATES.PARTIALLY_COMPLETED, STATES.RETAINED], closed_at=None)
+    for request in kept:
+        if request.plan.get("retained_until") and request.plan["retained_until"] <= timezone.now().isoformat():
+            actions.reopen(request, actor=SYSTEM, reason="The retention of a part ended.")
+            reopened += 1
+    return reopened
+
+
+def watch_completed() -> int:
+    """Looks again at finished cases whose look is due."""
+    looked = 0
+    for request in actions.watch_due():
+        if watch.due(request):
+            watch.look(request)
+            looked += 1
+    return looked
+
+
+def close_watched() -> int:
+    """Cases whose watch has ended: the case key goes."""
+    closed = 0
+    over = ErasureRequest.objects.filter(
+        state__in=[STATES.COMPLETED, STATES.REJECTED, STATES.CANCELLED], closed_at=None, watch_until__lt=timezone.now()
+    )
+    for request in over:
+        try:
+            actions.close(request)
+            closed += 1
+        except Refused as refusal:
+            log.info("request %s stays open: %s", request.pk, " ".join(refusal.reasons))
+    return closed
+
+
+def sign_head() -> int:
+    """The signed head of yesterday's audit, once."""
+    yesterday = timezone.now().date() - timedelta(days=1)
+    if AuditHead.objects.filter(day=yesterday).exists():
+        return 0
+    return 1 if audit.sign_head(yesterday) else 0
