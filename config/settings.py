@@ -74,6 +74,8 @@ DATABASES = {
     )
 }
 DATABASES["default"]["CONN_MAX_AGE"] = 0
+# The fence keeps session locks, so it never goes through a transaction pooler. Unset: DATABASE_URL is direct.
+DIRECT_DATABASE_URL = env.str("DIRECT_DATABASE_URL", default="")
 DATABASES["default"]["OPTIONS"] = {"application_name": "lifecycle", "connect_timeout": 10}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -140,6 +142,7 @@ EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
 EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=False)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="privacy@lifecycle.example")
+COMPLIANCE_MAIL = env.str("COMPLIANCE_MAIL", default="compliance@lifecycle.example")
 NOTIFY_URLS: dict[str, list[str]] = {
     "legal": env.list("NOTIFY_LEGAL", default=[]),
     "compliance": env.list("NOTIFY_COMPLIANCE", default=[]),
@@ -148,6 +151,8 @@ NOTIFY_URLS: dict[str, list[str]] = {
 
 # Keys and proof
 KEYSTORE_DIR = setting("KEYSTORE_DIR", "keystore")
+# PEM files of the Ed25519 keys with which the platform signs a person's own request.
+REQUEST_PUBLIC_KEYS: list[str] = env.list("REQUEST_PUBLIC_KEYS", default=[])
 GNUPG_HOME = setting("GNUPG_HOME", "gnupg_home")
 SIGNING_FINGERPRINT = setting("SIGNING_FINGERPRINT", "signing_fingerprint")
 CERTIFICATE_STORE = {

@@ -1,0 +1,50 @@
+"""Roles as Django groups, and what each may see and change in the admin."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import Group, Permission
+
+from compliance.actors import AUDITOR, COMPLIANCE, ENGINEER, LEGAL, Actor
+from compliance.errors import Refused
+
+ROLES = (COMPLIANCE, LEGAL, ENGINEER, AUDITOR)
+_APPS = ("compliance", "lifecycle")
+# What is changed through actions needs the permission too, so that the admin shows the button.
+_CHANGES: dict[str, tuple[str, ...]] = {
+    COMPLIANCE: (
+        "add_erasurerequest", "change_erasurerequest", "add_decision", "change_recipient", "change_mention",
+        "add_apitoken", "change_apitoken",
+    ),
+    LEGAL: (
+        "add_erasurerequest", "change_erasurerequest", "add_decision", "add_legalhold", "change_legalhold",
+        "add_retentionrule", "change_retentionrule", "change_recipient", "change_mention",
+    ),
+    ENGINEER: (
+        "change_run", "change_step", "add_tenant", "change_tenant", "add_environment", "change_environment",
+        "add_contact", "change_contact", "add_datamapversion",
+    ),
+    AUDITOR: (),
+}  # fmt: skip
+
+
+def ensure_groups() -> None:
+    """Creates the groups of ROLES with their permissions; idempotent. Run after `migrate`."""
+    visible = Permission.objects.filter(content_type__app_label__in=_APPS, codename__startswith="view_")
+    for role in ROLES:
+        group, _ = Group.objects.get_or_create(name=role)
+        changes = Permission.objects.filter(content_type__app_label__in=_APPS, codename__in=_CHANGES[role])
+        group.permissions.set([*visible, *changes])
+
+
+def lacks(actor: Actor, *roles: str) -> list[str]:
+    """A reason where the actor has none of `roles`, else nothing."""
+    if actor.has(*roles):
+        return []
+    return [f"{actor.name} has none of the roles that may do this: {', '.join(roles)}."]
+
+
+def require(actor: Actor, *roles: str) -> None:
+    """Raises Refused unless the actor has one of `roles`."""
+    reasons = lacks(actor, *roles)
+    if reasons:
+        raise Refused(*reasons)
