@@ -148,6 +148,12 @@ NOTIFY_URLS: dict[str, list[str]] = {
     "compliance": env.list("NOTIFY_COMPLIANCE", default=[]),
     "engineering": env.list("NOTIFY_ENGINEERING", default=[]),
 }
+TEAM_MAIL = {
+    "legal": env.str("LEGAL_MAIL", default="legal@lifecycle.example"),
+    "compliance": env.str("COMPLIANCE_MAIL", default="compliance@lifecycle.example"),
+    "engineering": env.str("ENGINEERING_MAIL", default="engineering@lifecycle.example"),
+}
+COMPLIANCE_MAIL = TEAM_MAIL["compliance"]
 
 # Keys and proof
 KEYSTORE_DIR = setting("KEYSTORE_DIR", "keystore")
