@@ -3,7 +3,8 @@
 `python -m demo.stack.access_log --port P --folder DIR` takes Fluentd's forward protocol in its JSON form
 and appends to `DIR/SERVER.access.jsonl`: `at` (seconds since 1970 when the server reported it, after the
 work was done), `began` (when the request arrived), `operation`, `bucket`, `key`, `status`, `error`,
-`requester`, `request_id`.
+`requester`, `request_id`, and `deleted` (true where this key, version or upload was removed). Lines that a
+killed S3 server had not sent yet are lost.
 """
 
 import argparse
@@ -44,7 +45,11 @@ def _line(record: dict[str, Any], now: float) -> dict[str, Any]:
     kept = {
         name: record.get(name) for name in ("operation", "bucket", "key", "status", "requester", "request_id")
     }
-    return {"at": now, "began": began, **kept, "error": record.get("error_code") or ""}
+    error = record.get("error_code") or ""
+    # A batch has one line for each key that it removed, under the name of the batch's own POST.
+    removes = record.get("operation") in ("REST.POST.OBJECT", "REST.DELETE.OBJECT")
+    deleted = removes and record.get("status") == 204 and bool(record.get("key")) and not error
+    return {"at": now, "began": began, **kept, "error": error, "deleted": deleted}
 
 
 class Handler(socketserver.BaseRequestHandler):

@@ -128,7 +128,7 @@ def wipe(root: Path) -> None:
     if not root.is_dir():
         return
     shutil.rmtree(gnupg.home(Place.at(root)), ignore_errors=True)
-    for name in ("data", "log", "mail", "keystore", "held", "tmp"):
+    for name in ("data", "log", "mail", "keystore", "held"):
         shutil.rmtree(root / name, ignore_errors=True)
     names = ("ports", "secrets", "admins", "state", "stack", "supervisor")
     for path in (*(root / f"{name}.json" for name in names), root / "up.lock"):

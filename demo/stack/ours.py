@@ -3,7 +3,6 @@
 import signal
 import socket
 import sys
-from importlib.util import find_spec
 
 from demo.stack.place import CHECKOUT, REGIONS, Place
 from demo.stack.server import Server, answers
@@ -25,10 +24,8 @@ def address(place: Place, name: str) -> str:
 
 def servers(place: Place) -> list[Server]:
     """Return all of them; the access log first, since the S3 servers write to it."""
-    found = [_access_log(place), _mail(place), *(_pinecone(place, region) for region in REGIONS)]
-    if find_spec("demo.servers.datadog.__main__"):  # until it is written
-        found.append(_datadog(place))
-    return found
+    pinecone = [_pinecone(place, region) for region in REGIONS]
+    return [_access_log(place), _mail(place), *pinecone, _datadog(place)]
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ class Place:
         root = root.resolve()
         root.mkdir(parents=True, exist_ok=True)
         root.chmod(0o700)
-        for name in ("data", "log", "mail", "keystore", "held", "tmp"):
+        for name in ("data", "log", "mail", "keystore", "held"):
             (root / name).mkdir(exist_ok=True, mode=0o700)
         return cls(root, Ports(root / "ports.json"), Secrets(root / "secrets.json"))
 

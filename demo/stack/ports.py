@@ -4,6 +4,7 @@ import json
 import random
 import socket
 import threading
+import time
 from pathlib import Path
 
 # Below Linux's range of ports for outgoing connections: a client of ours must not be given the port
@@ -40,6 +41,10 @@ class Ports:
 
     def renew_taken(self) -> None:
         """Forget ports that somebody else took while this stack was down. Call only while it is down."""
+        deadline = time.monotonic() + 5.0
+        # A killed server's port can stay taken for a moment; it is no stranger's.
+        while not all(map(is_free, self._known.values())) and time.monotonic() < deadline:
+            time.sleep(0.05)
         with self._lock:
             self._known = {name: port for name, port in self._known.items() if is_free(port)}
             self._save()

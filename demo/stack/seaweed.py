@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +71,11 @@ def _server(place: Place, name: str, buckets: tuple[Bucket, ...]) -> Server:
         name=name,
         port=place.ports.get(name),
         command=_command(place, name, data),
-        environment=_environment(place),
+        environment={
+            "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
+            # Without it, a write to a bucket with default encryption fails.
+            "WEED_S3_SSE_KEY": place.secrets.get("s3-encryption"),
+        },
         prepare=lambda: _configure(place, name, data),
         ready=lambda: _accepts_writes(place, name),
         setup=lambda: _make_buckets(place, name, buckets),
@@ -104,15 +107,14 @@ def _command(place: Place, name: str, data: Path) -> tuple[str, ...]:
     )
 
 
-def _environment(place: Place) -> Mapping[str, str]:
-    variables = {
-        "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",
-        # Without it, a write to a bucket with default encryption fails.
-        "WEED_S3_SSE_KEY": place.secrets.get("s3-encryption"),
-    }
-    # The server makes sockets in the temporary folder; a socket's path has at most 107 bytes.
-    sockets = place.root / "tmp"
-    return {**variables, "TMPDIR": str(sockets)} if len(str(sockets)) < 60 else variables
+def remove_sockets(place: Place) -> None:
+    """Remove the sockets that killed servers left in the temporary folder, named after our ports."""
+    names = [region_name(region) for region in REGIONS]
+    for name in (*names, VAULT):
+        for listener in LISTENERS:
+            main = name if listener == "s3" else f"{name}/{listener}"
+            for port_name, kind in ((main, listener), (f"{name}/{listener}.grpc", f"{listener}-grpc")):
+                Path(f"/tmp/seaweedfs-{kind}-{place.ports.get(port_name)}.sock").unlink(missing_ok=True)  # noqa: S108
 
 
 def _configure(place: Place, name: str, data: Path) -> None:

@@ -12,7 +12,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from demo.stack import gnupg
+from demo.stack import gnupg, seaweed
 from demo.stack.catalogue import all_servers
 from demo.stack.describe import describe
 from demo.stack.place import Place, write_private
@@ -154,6 +154,7 @@ class Supervisor:
                 time.sleep(QUIET_TICK if self._described else TICK)
             list(pool.map(Watched.end, watched))
         gnupg.end_agent(self._place)
+        seaweed.remove_sockets(self._place)
         for name in ("stack.json", "state.json"):
             (self._place.root / name).unlink(missing_ok=True)
 
