@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from importlib import import_module
 
@@ -29,7 +30,7 @@ def current_map() -> DataMap:
 
 @lru_cache(maxsize=4)
 def _parsed(version: int, text: str) -> DataMap:
-    return load(text, version=version)
+    return replace(load(text), version=version)
 
 
 def publish_map(text: str, *, actor: Actor) -> DataMapVersion:
@@ -37,9 +38,9 @@ def publish_map(text: str, *, actor: Actor) -> DataMapVersion:
     latest = DataMapVersion.objects.order_by("-version").first()
     version = (latest.version if latest else 0) + 1
     try:
-        loaded = load(text, version=version)
+        loaded = load(text)
     except ValueError as failure:
-        raise Refused([str(failure)]) from None
+        raise Refused(str(failure)) from None
     if latest is not None and latest.digest == loaded.digest:
         return latest
     with transaction.atomic():

@@ -7,10 +7,9 @@ import logging
 from django.conf import settings
 from django.utils import timezone
 
-from compliance import audit
 from compliance.actors import SYSTEM
 from compliance.models import ErasureRequest
-from lifecycle.erasure import actions, cases, intake
+from lifecycle.erasure import actions, cases, intake, trail
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +27,7 @@ def look(request: ErasureRequest) -> int:
         name: sum(number for action, number in each["actions"].items() if action != "retain") for name, each in found.items()
     }
     back = {name: number for name, number in back.items() if number}
-    audit.record_now(
-        "erasure.watched", actor=SYSTEM, tenant_id=request.tenant_id, case_id=request.pk, data={"found": back}
-    )
+    trail.note(request, "erasure.watched", found=back)
     if back:
         where = ", ".join(f"{name} ({number})" for name, number in sorted(back.items()))
         log.warning("request %s: data came back in %s; reopened", request.pk, where)

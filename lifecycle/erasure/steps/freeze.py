@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from compliance import audit
 from compliance.actions import executing
 from compliance.actors import SYSTEM
 from compliance.models import ErasureRequest
 from lifecycle import places
 from lifecycle.engine.outcomes import Done, Outcome
 from lifecycle.engine.workflow import Context
-from lifecycle.erasure import cases
+from lifecycle.erasure import cases, trail
 from lifecycle.models import Run
 from lifecycle.systems.base import Subject
 from lifecycle.systems.postgresql import freeze
@@ -33,7 +32,7 @@ def run(context: Context) -> Outcome:
     if case.frozen_at is None:
         case.frozen_at = timezone.now()
         case.save(update_fields=["frozen_at"])
-        audit.record_now("erasure.frozen", actor=SYSTEM, tenant_id=request.tenant_id, case_id=request.pk)
+        trail.note(request, "erasure.frozen")
     return Done()
 
 
