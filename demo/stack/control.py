@@ -73,7 +73,7 @@ def _start_supervisor(place: Place) -> Identity:
         process = subprocess.Popen(
             [sys.executable, "-m", "demo.stack", "supervise"],
             cwd=CHECKOUT,
-            env={**os.environ, "LIFECYCLE_RUN_DIR": str(place.root), "PYTHONPATH": str(CHECKOUT)},
+            env={**os.environ, "LIFECYCLE_RUN_DIR": str(place.root)},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -4,7 +4,7 @@ import signal
 import socket
 import sys
 
-from demo.stack.place import CHECKOUT, REGIONS, Place
+from demo.stack.place import REGIONS, Place
 from demo.stack.server import Server, answers
 
 INDEX = "rag"
@@ -40,7 +40,6 @@ def _pinecone(place: Place, region: str) -> Server:
         name=name,
         port=port,
         command=_python("demo.servers.pinecone", *options, "--state", str(state)),
-        environment={"PYTHONPATH": str(CHECKOUT)},
         ready=lambda: answers(f"{address(place, name)}/healthz"),
         stop_signal=signal.SIGKILL,
         extra={"folder": str(state)},
@@ -54,7 +53,6 @@ def _datadog(place: Place) -> Server:
         name=DATADOG,
         port=port,
         command=_python("demo.servers.datadog", *options),
-        environment={"PYTHONPATH": str(CHECKOUT)},
         ready=lambda: answers(f"{address(place, DATADOG)}/healthz"),
         stop_signal=signal.SIGKILL,
         extra={"folder": str(state)},
@@ -67,7 +65,6 @@ def _mail(place: Place) -> Server:
         name=MAIL,
         port=port,
         command=_python("demo.stack.mail_sink", "--port", str(port), "--folder", str(place.root / "mail")),
-        environment={"PYTHONPATH": str(CHECKOUT)},
         ready=lambda: _listens(port),
         stop_signal=signal.SIGKILL,
     )
@@ -79,7 +76,6 @@ def _access_log(place: Place) -> Server:
         name=ACCESS_LOG,
         port=port,
         command=_python("demo.stack.access_log", "--port", str(port), "--folder", str(place.root / "log")),
-        environment={"PYTHONPATH": str(CHECKOUT)},
         ready=lambda: _listens(port),
     )
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from demo.stack.place import CHECKOUT
+
 
 def nothing() -> None:
     """The step of a server that needs none."""
@@ -42,6 +44,7 @@ def spawn(server: Server, log: Path) -> "subprocess.Popen[bytes]":
     with log.open("ab") as output:
         return subprocess.Popen(
             dies_with_us + server.command,
+            cwd=CHECKOUT,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
