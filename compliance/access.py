@@ -47,4 +47,4 @@ def require(actor: Actor, *roles: str) -> None:
     """Raises Refused unless the actor has one of `roles`."""
     reasons = lacks(actor, *roles)
     if reasons:
-        raise Refused(*reasons)
+        raise Refused(reasons)

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 
 
 class Refused(Exception):
-    """Raised by an action whose check has reasons. `reasons` are sentences without personal data."""
+    """Raised by an action whose check has reasons: one sentence each, or a list of them, without personal data."""
 
-    def __init__(self, *reasons: str) -> None:
-        self.reasons: list[str] = list(reasons) or ["This is not allowed."]
+    def __init__(self, *reasons: str | Iterable[str]) -> None:
+        self.reasons: list[str] = []
+        for reason in reasons:
+            self.reasons.extend([reason] if isinstance(reason, str) else reason)
+        if not self.reasons:
+            self.reasons.append("This is not allowed.")
         super().__init__(" ".join(self.reasons))
 
 
@@ -17,4 +21,4 @@ def refuse_if(reasons: Iterable[str]) -> None:
     """Raises Refused where there is at least one reason."""
     found = list(reasons)
     if found:
-        raise Refused(*found)
+        raise Refused(found)

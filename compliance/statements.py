@@ -1,0 +1,56 @@
+"""Sentences for people about holds, retention and remedies. A hidden hold is told in full to `legal` only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from compliance.actors import LEGAL, Actor
+from compliance.models import ErasureRequest, LegalHold
+
+RETAINED = "retained under Art. 17(3)"
+REMEDIES = (
+    "You can lodge a complaint with a supervisory authority (Art. 77 GDPR), in particular where you live, work, or where "
+    "you think the infringement happened, and you can go to court (Art. 79 GDPR)."
+)
+GROUNDS = {
+    "a": "Art. 17(3)(a): freedom of expression and information",
+    "b": "Art. 17(3)(b): a legal obligation",
+    "c": "Art. 17(3)(c): public health",
+    "d": "Art. 17(3)(d): archiving, research or statistics",
+    "e": "Art. 17(3)(e): legal claims",
+}
+
+
+def sees_all(viewer: Actor | None) -> bool:
+    """True for `legal`."""
+    return viewer is not None and viewer.has(LEGAL)
+
+
+def of_hold(hold: LegalHold, viewer: Actor | None = None) -> str:
+    """One hold in a few words."""
+    if hold.hidden and not sees_all(viewer):
+        return RETAINED
+    scope = f", category {hold.category}" if hold.category else ""
+    return f"legal hold {hold.pk} ({hold.get_type_display()}{scope})"
+
+
+def of_holds(holds: Iterable[LegalHold], viewer: Actor | None = None) -> str:
+    """Why something is blocked; without a viewer in the words that everyone may read."""
+    words = sorted({of_hold(hold, viewer) for hold in holds})
+    return f"Nothing is destroyed: {'; '.join(words)}." if words else ""
+
+
+def visible_holds(viewer: Actor | None) -> list[LegalHold]:
+    """The holds whose record a viewer may open: all for legal, the rest without hidden ones."""
+    holds = LegalHold.objects.select_related("tenant")
+    return [hold for hold in holds if sees_all(viewer) or not hold.hidden]
+
+
+def shown_state(request: ErasureRequest, viewer: Actor | None = None) -> str:
+    """The state in words; a request that only hidden holds stop shows outside legal as retained."""
+    if request.state != ErasureRequest.State.BLOCKED_BY_HOLD or sees_all(viewer):
+        return request.get_state_display()
+    covering = LegalHold.objects.filter(
+        tenant_id=request.tenant_id, state__in=LegalHold.BLOCKING, subject_pseudonym__in=["", request.subject_pseudonym]
+    )
+    return RETAINED if covering and all(hold.hidden for hold in covering) else request.get_state_display()
