@@ -37,6 +37,7 @@ class Trial:
     hang_s: float = 0
     hang_path: str = ""
     delay_s: float = 0
+    run_s: float = 0
     missing_namespace: int = 404
     fail: Fault = field(default_factory=Fault)
     _recent: deque[float] = field(default_factory=deque, repr=False)

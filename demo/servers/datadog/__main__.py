@@ -18,7 +18,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--app-key", help="the application key (the same as --key unless given)")
     parser.add_argument("--state", type=Path, required=True, help="folder for data and access log")
     parser.add_argument(
-        "--delay-s", type=float, default=1, help="how long a deletion is pending, then running"
+        "--delay-s",
+        type=float,
+        default=1,
+        help="seconds that a deletion is pending, and as many that it runs",
     )
     return parser.parse_args()
 
@@ -29,7 +32,7 @@ async def _run(arguments: argparse.Namespace) -> None:
         arguments.key,
         arguments.app_key or arguments.key,
         arguments.state,
-        Trial(delay_s=arguments.delay_s),
+        Trial(delay_s=arguments.delay_s, run_s=arguments.delay_s),
     )
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

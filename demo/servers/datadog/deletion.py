@@ -17,7 +17,7 @@ MAX_PAGE = 50
 
 
 class Deletions:
-    """Takes, lists, cancels and carries out deletion requests. `trial.delay_s` is the length of each phase."""
+    """Takes, lists, cancels and carries out deletion requests. It is pending for `trial.delay_s`, running for `trial.run_s`."""
 
     def __init__(self, store: Store, trial: Trial, log: AccessLog) -> None:
         self._store = store
@@ -88,9 +88,9 @@ class Deletions:
         """Move every request on whose time has come."""
         now = now_ms()
         for deletion in self._store.active():
-            if deletion.status == "pending" and deletion.starting_ms <= now:
+            if deletion.status == "pending" and deletion.created_ms + self._trial.delay_s * 1000 <= now:
                 self._move(deletion, "running")
-            elif deletion.status == "running" and deletion.updated_ms + self._trial.delay_s * 1000 <= now:
+            elif deletion.status == "running" and deletion.updated_ms + self._trial.run_s * 1000 <= now:
                 self._complete(deletion)
 
     def _move(self, deletion: Deletion, status: str) -> None:

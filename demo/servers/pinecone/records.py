@@ -47,8 +47,19 @@ class Record(NamedTuple):
 Changes = Mapping[str, "Record | None"]
 
 
+@dataclass
+class Lag:
+    """How far reads stay behind writes, and counts behind reads, in seconds.
+
+    Looked up when something is read: a trial that sets both to 0 sees every write at once.
+    """
+
+    reads_s: float = 0.0
+    counts_s: float = 0.0
+
+
 class _Pending(NamedTuple):
-    due: float
+    written: float
     lsn: int
     changes: Changes
     present: bool
@@ -131,8 +142,8 @@ class Namespace:
         self._ids.added(record_id)
         self.count += 1
 
-    def commit(self, changes: Changes, present: bool, lag_s: float, stats_lag_s: float) -> None:
-        """Take a durable write: committed now, visible after `lag_s`, counted after `stats_lag_s` more."""
+    def commit(self, changes: Changes, present: bool) -> None:
+        """Take a durable write: committed now, visible and counted as `settle` finds their time come."""
         for record_id, record in changes.items():
             if record is None:
                 self.committed.pop(record_id, None)
@@ -141,16 +152,15 @@ class Namespace:
         self.committed_lsn += 1
         self.present = present
         now = time.monotonic()
-        self._pending.append(_Pending(now + lag_s, self.committed_lsn, changes, present))
-        self._counts.append((now + lag_s + stats_lag_s, len(self.committed)))
-        self.settle()
+        self._pending.append(_Pending(now, self.committed_lsn, changes, present))
+        self._counts.append((now, len(self.committed)))
 
-    def settle(self) -> None:
+    def settle(self, lag: Lag) -> None:
         """Bring the visible picture up to now. Call before every read."""
         now = time.monotonic()
-        while self._pending and self._pending[0].due <= now:
+        while self._pending and self._pending[0].written + lag.reads_s <= now:
             self._reveal(self._pending.popleft())
-        while self._counts and self._counts[0][0] <= now:
+        while self._counts and self._counts[0][0] + lag.reads_s + lag.counts_s <= now:
             self.count = self._counts.popleft()[1]
 
     def _reveal(self, write: _Pending) -> None:

@@ -80,8 +80,8 @@ class Service:
                 self._store.save_index(known)
 
     def _apply_lag(self) -> None:
-        self._store.lag_s = self._trial.lag_ms / 1000
-        self._store.stats_lag_s = self._trial.stats_lag_ms / 1000
+        self._store.lag.reads_s = self._trial.lag_ms / 1000
+        self._store.lag.counts_s = self._trial.stats_lag_ms / 1000
 
     async def handle(self, request: Request) -> Response:
         """Answer any request and log it."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 
-from demo.servers.pinecone.records import Changes, Namespace, Record
+from demo.servers.pinecone.records import Changes, Lag, Namespace, Record
 
 TRASH_DAYS = 90
 DEFAULT_NAMESPACE = "__default__"
@@ -72,8 +72,9 @@ class Trash:
 class Index:
     """One index: its description and its namespaces in memory."""
 
-    def __init__(self, index_id: str, description: dict[str, Any]) -> None:
+    def __init__(self, index_id: str, description: dict[str, Any], lag: Lag) -> None:
         self.id = index_id
+        self._lag = lag
         self.description = description
         self.namespaces: dict[str, Namespace] = {}
 
@@ -93,7 +94,7 @@ class Index:
         """The namespace with its visible picture brought up to now; None if it never was."""
         found = self.namespaces.get(namespace)
         if found is not None:
-            found.settle()
+            found.settle(self._lag)
         return found
 
 
@@ -103,8 +104,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.indexes: dict[str, Index] = {}
-        self.lag_s = 0.0
-        self.stats_lag_s = 0.0
+        self.lag = Lag()
         self._trash = Trash(folder / "trash.jsonl")
         self._db = sqlite3.connect(folder / "pinecone.sqlite3", isolation_level=None)
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -115,7 +115,7 @@ class Store:
     def _load(self) -> None:
         by_id: dict[str, Index] = {}
         for index_id, body in self._db.execute("SELECT id, body FROM idx"):
-            by_id[index_id] = Index(index_id, json.loads(body))
+            by_id[index_id] = Index(index_id, json.loads(body), self.lag)
             self.indexes[by_id[index_id].name] = by_id[index_id]
         for index_id, ns, lsn, present, schema in self._db.execute("SELECT * FROM namespace"):
             by_id[index_id].namespaces[ns] = Namespace.loaded(lsn, bool(present), json.loads(schema))
@@ -158,13 +158,14 @@ class Store:
                 ((index.id, namespace, key) for key in gone),
             )
         index.namespaces[namespace] = target
-        target.commit(changes, present, self.lag_s, self.stats_lag_s)
+        target.commit(changes, present)
+        target.settle(self.lag)
         return target
 
     def save_index(self, description: dict[str, Any]) -> Index:
         """Create an index or change its description."""
         known = self.indexes.get(description["name"])
-        index = known or Index(str(uuid.uuid4()), description)
+        index = known or Index(str(uuid.uuid4()), description, self.lag)
         index.description = description
         self._db.execute(
             "INSERT OR REPLACE INTO idx VALUES (?, ?, ?)", (index.id, index.name, json.dumps(description))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 
 KEY = "test-key"
+READER = "reader-key"
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 
@@ -21,6 +24,14 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def until(check: Callable[[], bool], seconds: float = 15) -> None:
+    """Poll until `check` holds; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, "it did not become true in time"
+        time.sleep(0.02)
 
 
 class Running:
@@ -32,6 +43,8 @@ class Running:
         self.url = f"http://127.0.0.1:{self.port}"
         self._command = [sys.executable, "-m", module, "--port", str(self.port), "--key", KEY]
         self._command += ["--state", str(state), *options]
+        # One client for all: httpx builds a TLS context for each call without one.
+        self.http = httpx.Client(base_url=self.url, timeout=30)
         self.start()
 
     def start(self) -> None:
@@ -40,7 +53,7 @@ class Running:
         deadline = time.monotonic() + 15
         while True:
             try:
-                httpx.get(f"{self.url}/healthz", timeout=1).raise_for_status()
+                self.http.get("/healthz", timeout=1).raise_for_status()
                 return
             except httpx.HTTPError:
                 if time.monotonic() > deadline or self.process.poll() is not None:
@@ -60,7 +73,12 @@ class Running:
 
     def trial(self, **settings: Any) -> None:
         """Change settings of the trial endpoint."""
-        httpx.post(f"{self.url}/_trial", json=settings, headers={"X-Trial": "1"}).raise_for_status()
+        self.http.post("/_trial", json=settings, headers={"X-Trial": "1"}).raise_for_status()
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the server has used, which other programs on the machine don't change."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def log(self) -> list[dict[str, Any]]:
         """The access log's entries."""
@@ -70,4 +88,5 @@ class Running:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.http.close()
         self.kill()

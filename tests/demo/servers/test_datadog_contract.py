@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -37,15 +37,13 @@ from datadog_api_client.v2.model.metric_series import MetricSeries
 from datadog_api_client.v2.model.rum_query_filter import RUMQueryFilter
 from datadog_api_client.v2.model.rum_search_events_request import RUMSearchEventsRequest
 
-from tests.demo.servers.running import KEY, Running
-
-DELAY_S = 0.15
+from tests.demo.servers.running import KEY, Running, until
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     state = tmp_path_factory.mktemp("datadog")
-    with Running("demo.servers.datadog", state, "--delay-s", str(DELAY_S)) as running:
+    with Running("demo.servers.datadog", state, "--delay-s", "0") as running:
         yield running
 
 
@@ -67,14 +65,6 @@ def user() -> str:
 
 def now_ms() -> int:
     return int(time.time() * 1000)
-
-
-def until(check: Callable[[], bool], seconds: float = 5) -> None:
-    """Poll until `check` holds; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.02)
 
 
 def send(client: ApiClient, *messages: str, tags: str = "", **attributes: str) -> None:
@@ -150,14 +140,17 @@ def test_what_the_real_one_can_not_delete_is_refused(client: ApiClient, number: 
 def test_a_running_or_unknown_deletion_can_not_be_cancelled(
     server: Running, client: ApiClient, user: str
 ) -> None:
-    send(client, f"line {user}", user=user)
-    made = delete(client, {"@user": user})
+    server.trial(run_s=60)
+    try:
+        made = delete(client, {"@user": user})
+        until(lambda: status(client, made.id) == "running")
+        for deletion_id, expected in ((made.id, 400), ("999999", 404)):
+            with pytest.raises(ApiException) as refusal:
+                DataDeletionApi(client).cancel_data_deletion_request(deletion_id)
+            assert refusal.value.status == expected
+    finally:
+        server.trial(run_s=0)
     until(lambda: status(client, made.id) == "completed")
-    for deletion_id, expected in ((made.id, 400), ("999999", 404)):
-        with pytest.raises(ApiException) as refusal:
-            DataDeletionApi(client).cancel_data_deletion_request(deletion_id)
-        assert refusal.value.status == expected
-    assert found(client, f"@user:{user}") == []
 
 
 # Deletion
@@ -168,19 +161,18 @@ def test_a_deletion_is_pending_then_running_then_completed_and_spares_the_twin(
 ) -> None:
     send(client, f"of {user}", user=user)
     send(client, f"of {user}7", user=f"{user}7")
-    made = delete(client, {"@user": user, "service": "rag"})
-    assert made.attributes.status == "pending"
-    assert made.attributes.total_unrestricted == 1
-    assert made.attributes.query == f"@user:{user} service:rag"
-    assert found(client, f"@user:{user}*") == [f"of {user}", f"of {user}7"]
-    seen = {"pending"}
-
-    def done() -> bool:
-        seen.add(status(client, made.id))
-        return "completed" in seen
-
-    until(done)
-    assert seen == {"pending", "running", "completed"}
+    server.trial(delay_s=60, run_s=60)
+    try:
+        made = delete(client, {"@user": user, "service": "rag"})
+        assert made.attributes.total_unrestricted == 1
+        assert made.attributes.query == f"@user:{user} service:rag"
+        assert status(client, made.id) == "pending"
+        server.trial(delay_s=0)
+        until(lambda: status(client, made.id) == "running")
+        assert found(client, f"@user:{user}*") == [f"of {user}", f"of {user}7"]
+    finally:
+        server.trial(delay_s=0, run_s=0)
+    until(lambda: status(client, made.id) == "completed")
     assert found(client, f"@user:{user}*") == [f"of {user}7"]
     job = [entry for entry in server.log() if entry["method"] == "JOB"][-1]
     assert (job["path"], job["ids"]) == ("/deletion/logs", 1)
@@ -197,24 +189,28 @@ def test_a_star_in_a_value_is_a_wildcard_unless_quoted(client: ApiClient, user: 
     assert found(client, user) == []
 
 
-def test_late_arrivals_are_not_deleted(client: ApiClient, user: str) -> None:
+def test_late_arrivals_are_not_deleted(server: Running, client: ApiClient, user: str) -> None:
     send(client, f"in time {user}", user=user)
-    end = now_ms() + 1
-    made = delete(client, {"@user": user}, end=end)
-    until(lambda: now_ms() > end)
-    send(client, f"late {user}", user=user, timestamp=str(end - 1_000))
+    server.trial(delay_s=60)
+    try:
+        end = now_ms() + 1
+        made = delete(client, {"@user": user}, end=end)
+        until(lambda: now_ms() > end)
+        send(client, f"late {user}", user=user, timestamp=str(end - 1_000))
+    finally:
+        server.trial(delay_s=0)
     until(lambda: status(client, made.id) == "completed")
     assert found(client, f"@user:{user}") == [f"late {user}"]
 
 
 def test_a_pending_deletion_can_be_cancelled(server: Running, client: ApiClient, user: str) -> None:
     send(client, f"kept {user}", user=user)
-    server.trial(delay_s=0.5)
+    server.trial(delay_s=60)
     try:
         made = delete(client, {"@user": user})
         cancelled = DataDeletionApi(client).cancel_data_deletion_request(made.id)
     finally:
-        server.trial(delay_s=DELAY_S)
+        server.trial(delay_s=0)
     assert cancelled.data.attributes.status == "canceled"
     other = delete(client, {"@user": f"{user}-none"})
     until(lambda: status(client, other.id) == "completed")
@@ -239,7 +235,7 @@ def test_rum_events_are_deleted_apart_from_logs(server: Running, client: ApiClie
     send(client, f"log {user}", user=user)
     event = [{"service": "web", "ddtags": "env:demo", "user": user, "view": {"url": "/"}}]
     headers = {"DD-API-KEY": KEY}
-    httpx.post(f"{server.url}/api/v2/rum", json=event, headers=headers).raise_for_status()
+    server.http.post("/api/v2/rum", json=event, headers=headers).raise_for_status()
 
     def rum() -> list[Any]:
         bounds = RUMQueryFilter(query=f"@user:{user} @view.url:/", _from="now-1h", to="now")
@@ -325,17 +321,21 @@ def test_faults_limits_and_the_log_without_personal_data(
         delete(client, {"@user": user})
     assert refusal.value.status == 503
     server.trial(rate_per_s=1)
+    refused: list[httpx.Response] = []
+
+    def refusal_came() -> bool:
+        answer = server.http.post("/api/v2/logs", json=[{"message": user}], headers={"DD-API-KEY": KEY})
+        refused.extend([answer] if answer.status_code == 429 else [])
+        return bool(refused)
+
     try:
-        answers = [httpx.post(f"{server.url}/api/v2/logs", json=[{"message": user}], headers={"DD-API-KEY": KEY})
-                   for _ in range(4)]  # fmt: skip
+        until(refusal_came)
     finally:
         server.trial(rate_per_s=0)
-    refused = [answer for answer in answers if answer.status_code == 429]
-    assert refused
     assert refused[0].headers["X-RateLimit-Reset"] == "1"
     many = [{"message": "x"}] * 1001
-    assert httpx.post(f"{server.url}/api/v2/logs", json=many, headers={"DD-API-KEY": KEY}).status_code == 413
-    assert httpx.post(f"{server.url}/_trial", json={"delay_s": 0}).status_code == 404
+    assert server.http.post("/api/v2/logs", json=many, headers={"DD-API-KEY": KEY}).status_code == 413
+    assert server.http.post("/_trial", json={"delay_s": 0}).status_code == 404
     assert user not in (server.state / "access.log").read_text()
 
 
@@ -344,6 +344,7 @@ def test_a_killed_server_forgets_nothing_and_finishes_what_was_pending(
 ) -> None:
     send(client, f"kept {user}", case=user)
     send(client, f"gone {user}", case=user, user=user)
+    server.trial(delay_s=60)
     made = delete(client, {"@user": user})
     server.restart()
     until(lambda: status(client, made.id) == "completed")
