@@ -1,0 +1,132 @@
+"""Our own rows for the sample platform: people with roles, tenants, environments, data map, retention rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg2
+from django.conf import settings
+from django.contrib.auth.models import Group, User
+from django.db import transaction
+
+from compliance import access
+from compliance.actors import SYSTEM
+from compliance.models import RetentionRule
+from config.environment import ROOT
+from demo.platform.cast import CUSTOMERS, Customer
+from demo.stack.describe import record_admins
+from demo.stack.place import Place
+from lifecycle import tenants
+from lifecycle.engine.schedules import ensure_schedules
+
+ROLE_OF = {
+    "officer": "compliance officer",
+    "officer2": "compliance officer",
+    "legal": "legal",
+    "legal2": "legal",
+    "engineer": "engineer",
+    "engineer2": "engineer",
+    "auditor": "auditor",
+}
+DATAMAP = ROOT / "demo" / "datamap.yaml"
+SCHEMA = ROOT / "demo" / "platform" / "schema.sql"
+
+
+def seed_platform(stack: dict[str, Any]) -> None:
+    """Everything that must stand before the first request; idempotent."""
+    access.ensure_groups()
+    ensure_schedules()
+    people(stack["demo"]["users"])
+    for region in stack["regions"].values():
+        apply_schema(region["postgres"])
+    tenants.publish_map(DATAMAP.read_text(), actor=SYSTEM)
+    for each in CUSTOMERS:
+        enrol(each)
+    retention_rules()
+    if settings.RUN_DIR.joinpath("stack.json").exists():
+        record_admins(Place.at(settings.RUN_DIR), {each.id: each.admin for each in CUSTOMERS})
+
+
+def people(passwords: dict[str, str]) -> None:
+    """One account per name, with its role's group and the password that the stack keeps."""
+    for name, role in ROLE_OF.items():
+        user, made = User.objects.get_or_create(username=name, defaults={"is_staff": True, "email": f"{name}@lifecycle.example"})
+        if made or not user.check_password(passwords[name]):
+            user.set_password(passwords[name])
+            user.save()
+        user.groups.set([Group.objects.get(name=role)])
+
+
+def apply_schema(dsn: str) -> None:
+    """The platform's own tables in one region."""
+    connection = psycopg2.connect(dsn)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(7301)")
+            cursor.execute(SCHEMA.read_text())
+    finally:
+        connection.close()
+
+
+@transaction.atomic
+def enrol(each: Customer) -> None:
+    """One tenant with its administrator and its home."""
+    tenant = tenants.register(
+        each.id, actor=SYSTEM, name=each.name, kind=each.kind, tier=each.tier, region=each.region
+    )
+    tenants.add_contact(tenant, actor=SYSTEM, role="admin", mail=each.admin)
+    tenants.add_environment(tenant, actor=SYSTEM, region=each.region, places=places(each.region))
+
+
+def places(region: str) -> dict[str, dict[str, str]]:
+    """Where each system of a region is: references into the stack's description, no secret."""
+
+    def of(pointer: str) -> str:
+        return f"file:stack.json#/regions/{region}/{pointer}"
+
+    def vault(pointer: str) -> str:
+        return f"file:stack.json#/backups/{pointer}"
+
+    objects = {name: of(f"s3/{name}") for name in ("endpoint", "bucket", "key", "secret", "reader_key", "reader_secret")}
+    return {
+        "postgresql": {"dsn": of("postgres"), "reader_dsn": of("postgres_reader")},
+        "pinecone": {name: of(f"pinecone/{name}") for name in ("control_host", "index_host", "index", "key")},
+        "s3": objects,
+        "redis": {"url": of("redis")},
+        "cloudwatch": {
+            "endpoint": of("logs/endpoint"),
+            "region": region,
+            **{f"archive_{name}": value for name, value in objects.items()},
+        },
+        "backups": {
+            **{name: vault(name) for name in ("endpoint", "bucket", "key", "secret")},
+            "keystore": "file:stack.json#/keystore",
+        },
+        "analytics": {"prometheus": of("prometheus"), "datadog": of("datadog"), "datadog_key": of("datadog_key")},
+    }
+
+
+def retention_rules() -> None:
+    """A statute that keeps invoices seven years, a contract that delays an offboarding by 90 days."""
+    RetentionRule.objects.get_or_create(
+        name="Invoices of regulated tenants",
+        defaults={
+            "tenant_kind": "regulated",
+            "category": "invoices",
+            "basis": RetentionRule.Basis.STATUTE,
+            "ground": RetentionRule.Ground.B,
+            "citation": "§ 147 AO, § 14b UStG (invoices)",
+            "days": 7 * 365 + 2,
+        },
+    )
+    RetentionRule.objects.get_or_create(
+        name="Contracted exit period",
+        defaults={
+            "tenant_kind": "contracted",
+            "category": "*",
+            "basis": RetentionRule.Basis.CONTRACT,
+            "ground": RetentionRule.Ground.E,
+            "citation": "Master service agreement, exit period of 90 days",
+            "days": 90,
+        },
+    )
