@@ -27,14 +27,19 @@ class Table:
     user: str | None = None
     via: tuple[tuple[str, str], ...] = ()
     personal: tuple[str, ...] = ()  # columns that look personal and are meant to
-    set: tuple[tuple[str, str | None], ...] = ()  # anonymise: column -> value ("{pseudonym}") or None for NULL
-    detach: tuple[str, ...] = ()  # columns of other people's rows that may name the user: set to NULL, the row stays
+    set: tuple[
+        tuple[str, str | None], ...
+    ] = ()  # anonymise: column -> value ("{pseudonym}") or None for NULL
+    detach: tuple[str, ...] = ()  # may name the user in other people's rows: set to NULL, the row stays
     dated: str | None = None  # the record's date, for retention
     large_object: str | None = None  # a column with a large object's oid
     mails: tuple[str, ...] = ()  # columns that hold the user's mail
     names: tuple[str, ...] = ()  # columns that hold the user's name
     anchor: str | None = None  # this table's key is an anchor of this kind ("documents")
-    shared_through: tuple[tuple[str, str], ...] = ()  # no owner: goes when no row of ({table: its column}) is left
+    anchor_columns: tuple[tuple[str, str], ...] = ()  # column -> kind of anchor that it holds ("s3_keys")
+    key: tuple[str, ...] = ()  # identifies a row where there is no primary key; else row hash and ctid
+    canary: tuple[tuple[str, str], ...] = ()  # column -> value that hides a canary row from users
+    shared_through: tuple[tuple[str, str], ...] = ()  # no owner: goes with the last row of {table: column}
 
 
 @dataclass(frozen=True, slots=True)
