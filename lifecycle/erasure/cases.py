@@ -100,7 +100,7 @@ def scope(request: ErasureRequest, case: ErasureCase | None, key: bytes, judgeme
         subject=who,
         anchors=anchors,
         spared_users=spared,
-        retained={category: each.until for category, each in judgement.retained.items()},
+        retained={category: each.since for category, each in judgement.retained.items()},
         held_categories=frozenset(judgement.held_categories),
         canaries=canaries,
         pseudonym=f"erased-{pseudonyms.of('platform', request.pk, who.tenant, who.user or '')[:20]}",

@@ -32,6 +32,8 @@ def destroy(file: CaseFile, system: str, work: Callable[[Gate], Result], *, cate
             category=category,
             system=system,
             case_id=file.request.pk,
+            spared_users=file.judgement.held_users if file.request.around_hold else (),
+            held_categories=file.scope.held_categories,
         ) as gate:
             return work(gate)
     except fence.HoldInForce as held:

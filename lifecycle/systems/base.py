@@ -50,7 +50,8 @@ class Scope:
     """What one call is about. `anchors` is what the subject's rows lead to, by kind: {"documents": (ids, ...)}.
 
     `spared_users` are held users inside a tenant that is erased around the hold: theirs is nobody's to touch.
-    `retained` maps a data category to the day until which it is kept (or None: no record date, keep all of it).
+    `retained` maps a data category to a moment: records dated since then (and undated ones) are kept, older ones may
+    go; None keeps all of the category.
     `canaries` are random markers planted for this case; whatever carries one belongs to the subject.
     """
 
