@@ -31,9 +31,9 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "django_q",
     "compliance",
-    "lifecycle",
+    "lifecycle",  # before django_q, whose `qcluster` ours replaces
+    "django_q",
     *(["demo"] if LOCAL_STACK else []),
 ]
 MIDDLEWARE = [
@@ -112,6 +112,8 @@ Q_CLUSTER: dict[str, Any] = {
     "recycle": 200,
     "poll": 0.2,
     "label": "Task queue",
+    # A second queue for slices of many seconds, so that short work never waits behind them.
+    "ALT_CLUSTERS": {"long": {"workers": env.int("LONG_WORKERS", default=2)}},
 }
 
 REST_FRAMEWORK: dict[str, Any] = {

@@ -1,0 +1,39 @@
+"""Hands a step to a worker: one row of django-q2's ORM broker, written in the caller's transaction.
+
+A rollback takes the message back (a transactional outbox), and a message can be due later: the broker leaves a row
+alone until its `lock` has passed. Two messages for one step are harmless: only one claim wins.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models.functions import Now
+from django.utils import timezone
+from django_q.brokers.orm import ORM
+from django_q.models import OrmQ
+from django_q.tasks import async_task
+
+from lifecycle.engine.workflow import queue_of
+from lifecycle.models import Step
+
+ADVANCE = "lifecycle.tasks.advance"
+
+
+class _Delayed(ORM):  # type: ignore[misc]  # django-q2 has no types
+    """The ORM broker with a time before which a message is not delivered."""
+
+    due: datetime | None = None
+
+    def enqueue(self, task: str) -> int:
+        at = self.due or timezone.now()
+        made: int = OrmQ.objects.create(key=self.list_key, payload=task, lock=at).pk
+        return made
+
+
+def enqueue(step: Step, *, due: datetime | None = None) -> None:
+    """Queues one slice of `step`, not before `due`, and notes the time on the step."""
+    broker = _Delayed(queue_of(step))
+    broker.due = due
+    async_task(ADVANCE, step.pk, broker=broker, save=False, cluster=broker.list_key)
+    Step.objects.filter(pk=step.pk).update(enqueued_at=Now())

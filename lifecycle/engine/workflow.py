@@ -1,0 +1,103 @@
+"""Workflows and undo actions as the engine knows them: names and functions, registered at import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lifecycle.engine.context import Context as Context
+from lifecycle.engine.outcomes import Outcome
+from lifecycle.models import Run, Step
+from lifecycle.systems.base import Permanent
+
+UNDO = "undo"  # the engine's own step, made by a cancellation
+QUEUES = ("default", "long")
+
+UndoFunction = Callable[[Run, Any], None]
+
+
+def _no_function(_context: Context) -> Outcome:
+    raise Permanent("The step has no function.")
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    """One step. `run` does one slice; it must be idempotent, since a killed slice is done again.
+
+    Steps of one `stage` run side by side. A failed step stops only its `lane`; a step with no lane needs all.
+    `queue` "long" keeps slices of many seconds away from short work.
+    """
+
+    name: str
+    stage: int
+    lane: str = ""
+    run: Callable[[Context], Outcome] = _no_function
+    queue: str = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """`steps` is computed from the run (its subject) at start and again at each slice: keep it cheap and stable.
+
+    `gate` gives a sentence when the run may not go on now; it is asked in every claim. `on_state` is called after
+    the run's state changed, in the transaction of the change (not for the start, which the caller knows of);
+    it may lock rows of its own and write audit events, since the engine does both before and nothing locked after.
+    """
+
+    name: str
+    steps: Callable[[Run], Sequence[StepSpec]]
+    gate: Callable[[Run], str | None] = lambda _run: None
+    on_state: Callable[[Run], None] = lambda _run: None
+
+
+_workflows: dict[str, Workflow] = {}
+_undos: dict[str, UndoFunction] = {}
+
+
+def register(workflow: Workflow) -> Workflow:
+    """Makes a workflow known under its name; the last registration counts."""
+    _workflows[workflow.name] = workflow
+    return workflow
+
+
+def register_undo(name: str, function: UndoFunction) -> None:
+    """Makes an undo action known. `function(run, arguments)` must be idempotent."""
+    _undos[name] = function
+
+
+def named(name: str) -> Workflow:
+    """The workflow of this name. Raises Permanent when this version of the program knows none."""
+    if name not in _workflows:
+        raise Permanent(f"This version of the program has no workflow {name!r}.")
+    return _workflows[name]
+
+
+def undo_named(name: str) -> UndoFunction:
+    """The undo action of this name. Raises Permanent when this version of the program knows none."""
+    if name not in _undos:
+        raise Permanent(f"This version of the program has no undo action {name!r}.")
+    return _undos[name]
+
+
+def spec_of(step: Step) -> StepSpec:
+    """What to call for a step. Raises Permanent when its workflow no longer has it."""
+    if step.name == UNDO:
+        from lifecycle.engine.undoing import SPEC  # imported here: undoing needs this module
+
+        return SPEC
+    specs = named(step.run.workflow).steps(step.run)
+    for spec in specs:
+        if (spec.name, spec.lane) == (step.name, step.lane):
+            return spec
+    raise Permanent(
+        f"This version of workflow {step.run.workflow!r} has no step {step.name!r} in lane {step.lane!r}."
+    )
+
+
+def queue_of(step: Step) -> str:
+    """The queue of a step's messages; `default` for a step that this version doesn't know."""
+    try:
+        return spec_of(step).queue
+    except Permanent:
+        return QUEUES[0]
