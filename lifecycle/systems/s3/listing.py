@@ -1,0 +1,137 @@
+"""Pages of versions, unfinished uploads and current keys, as the eraser reads them."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_plus
+
+from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.s3.wire import Wire
+
+VERSION, MARKER, UPLOAD = "object_version", "delete_marker", "upload"
+_KINDS = {"Version": VERSION, "DeleteMarker": MARKER, "Upload": UPLOAD, "Contents": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One entry. `mark` is its version id or upload id, "" for a current key."""
+
+    kind: str
+    key: str
+    mark: str
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page, and the query that continues it (None at the end)."""
+
+    entries: list[Listed]
+    more: dict[str, str] | None
+
+
+def versions(wire: Wire, prefix: str, after: dict[str, str] | None, size: int = 1000) -> Listing:
+    """One page of versions and delete markers whose keys begin with `prefix`."""
+    query = {"versions": "", "prefix": prefix, "max-keys": str(size), "encoding-type": "url", **(after or {})}
+    root = _ask(wire, query)
+    entries = _entries(root, "VersionId")
+    more = _more(root, entries, ("key-marker", "NextKeyMarker"), ("version-id-marker", "NextVersionIdMarker"))
+    return Listing(entries, more)
+
+
+def uploads(wire: Wire, prefix: str, after: dict[str, str] | None, size: int = 1000) -> Listing:
+    """One page of unfinished multipart uploads whose keys begin with `prefix`."""
+    query = {
+        "uploads": "",
+        "prefix": prefix,
+        "max-uploads": str(size),
+        "encoding-type": "url",
+        **(after or {}),
+    }
+    root = _ask(wire, query)
+    entries = _entries(root, "UploadId")
+    more = _more(root, entries, ("key-marker", "NextKeyMarker"), ("upload-id-marker", "NextUploadIdMarker"))
+    return Listing(entries, more)
+
+
+def current(wire: Wire, prefix: str, after: dict[str, str] | None, size: int = 1000) -> Listing:
+    """One page of current keys (ListObjectsV2), a view apart from that of the versions."""
+    query = {
+        "list-type": "2",
+        "prefix": prefix,
+        "max-keys": str(size),
+        "encoding-type": "url",
+        **(after or {}),
+    }
+    root = _ask(wire, query)
+    entries = _entries(root, "")
+    token = _text(root, "NextContinuationToken")
+    if _text(root, "IsTruncated") != "true":
+        return Listing(entries, None)
+    return Listing(entries, {"continuation-token": token} if token else {"start-after": entries[-1].key})
+
+
+def of_key(wire: Wire, key: str) -> Iterator[Listed]:
+    """Every version, marker and upload of exactly one key."""
+    for page in (versions, uploads):
+        after: dict[str, str] | None = None
+        while True:
+            found = page(wire, key, after)
+            yield from (entry for entry in found.entries if entry.key == key)
+            after = found.more
+            # Keys that merely begin with this one come behind it.
+            if after is None or (found.entries and found.entries[-1].key > key):
+                break
+
+
+def _ask(wire: Wire, query: dict[str, str]) -> ET.Element:
+    answer = wire.send("GET", query=query)
+    if answer.status != 200:
+        raise Permanent(
+            f"The object storage refused a listing (status {answer.status}); the key needs the right to list "
+            "versions and unfinished uploads."
+        )
+    try:
+        return ET.fromstring(answer.body)  # noqa: S314 - from the configured storage service
+    except ET.ParseError as error:
+        raise Transient("The object storage sent half a listing; try again.") from error
+
+
+def _entries(root: ET.Element, mark: str) -> list[Listed]:
+    encoded = _text(root, "EncodingType") == "url"
+    found = []
+    for element in root:
+        kind = _KINDS.get(_name(element))
+        if kind is None:
+            continue
+        values: dict[str, Any] = {_name(child): child.text or "" for child in element}
+        key = unquote_plus(values["Key"]) if encoded else values["Key"]
+        found.append(Listed(kind, key, values.get(mark, ""), int(values.get("Size") or 0)))
+    return found
+
+
+def _more(root: ET.Element, entries: list[Listed], *markers: tuple[str, str]) -> dict[str, str] | None:
+    if _text(root, "IsTruncated") != "true":
+        return None
+    encoded = _text(root, "EncodingType") == "url"
+    (key_name, key_tag), (mark_name, mark_tag) = markers
+    key, mark = _text(root, key_tag), _text(root, mark_tag)
+    if not key:  # some servers leave the marker out: the last entry is it
+        if not entries:
+            raise Transient("The object storage says a listing goes on but not where; try again.")
+        return {key_name: entries[-1].key, mark_name: entries[-1].mark}
+    return {key_name: unquote_plus(key) if encoded else key, **({mark_name: mark} if mark else {})}
+
+
+def _name(element: ET.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _text(root: ET.Element, name: str) -> str:
+    for element in root:
+        if _name(element) == name:
+            return element.text or ""
+    return ""
