@@ -44,7 +44,7 @@ def description(
         "deletion_protection": deletion_protection,
         "tags": tags or {},
         "status": {"ready": True, "state": "Ready"},
-        "spec": {"serverless": {"cloud": cloud, "region": region}},
+        "spec": {"serverless": {"cloud": cloud, "region": region, "read_capacity": READ_CAPACITY}},
         "schema": {"fields": {VECTOR_FIELD: field}},
         "deployment": {
             "deployment_type": "managed",
