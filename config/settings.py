@@ -168,6 +168,7 @@ CERTIFICATE_STORE = {
 }
 BACKUP_STORE = {name: setting(f"BACKUPS_{name.upper()}", "backups", name) for name in ("endpoint", "bucket", "key", "secret")}
 CERTIFICATE_LOCK_YEARS = 7
+CERTIFICATE_ISSUER = env.str("CERTIFICATE_ISSUER", default="Data protection office of the platform's operator")
 
 # Clocks of the erasure, in seconds unless the name says otherwise
 WATCH_SECONDS = env.int("WATCH_SECONDS", default=90 * 86_400)

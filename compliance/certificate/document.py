@@ -10,6 +10,7 @@ from compliance.certificate import canonical, evidence, wording
 from compliance.errors import Refused
 
 FORMAT = "erasure-certificate/1"
+SOFTWARE = "tenant-lifecycle 1.0.0"
 _EVIDENCE = (*evidence.SHAPE,)
 
 
@@ -32,6 +33,7 @@ class Identity:
 
 def build(given: Mapping[str, Any], identity: Identity) -> dict[str, Any]:
     """The document of a certificate from the evidence of an erasure. Raises Refused with every reason against it."""
+    given = textual(given)
     reasons = evidence.problems(given)
     if reasons:
         raise Refused(*reasons)
@@ -46,14 +48,27 @@ def build_closing(given: Mapping[str, Any], identity: Identity) -> dict[str, Any
     """The document of an addendum that closes provider-pending items, or of a correction.
 
     `given` holds {request: {id, tenant}, as_of, statement, closed: [{system, environment, until, observed_at, how}],
-    software}. Raises Refused when it refers to no certificate, or says nothing.
+    corrects: {id, number, seal} or None, software}. Raises Refused when it refers to no certificate, or says nothing.
     """
-    reasons = [] if identity.refers_to else ["It refers to no certificate. Name the one that it adds to or corrects."]
+    reasons = (
+        []
+        if identity.refers_to
+        else ["It refers to no certificate. Name the one that it adds to or corrects."]
+    )
     reasons += _closing_reasons(given)
     if reasons:
         raise Refused(*reasons)
-    names = ("request", "as_of", "statement", "closed", "software")
+    names = ("request", "as_of", "statement", "closed", "corrects", "software")
     return _finished(_head(identity) | {name: given.get(name) for name in names})
+
+
+def textual(value: Any) -> Any:
+    """`value` with every floating-point number as text of at most four digits: a score of 0.0125 is "0.0125"."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return {name: textual(inner) for name, inner in value.items()}
+    return [textual(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _closing_reasons(given: Mapping[str, Any]) -> list[str]:

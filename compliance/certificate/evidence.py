@@ -8,7 +8,15 @@ from typing import Any
 
 from compliance.certificate import canonical, wording
 
-TIME, TIME_OR_NONE, TEXT, COUNT, MAPPING, LIST, HASH = "time", "time or null", "text", "count", "object", "list", "hash"
+TIME, TIME_OR_NONE, TEXT, COUNT, MAPPING, LIST, HASH = (
+    "time",
+    "time or null",
+    "text",
+    "count",
+    "object",
+    "list",
+    "hash",
+)
 SHAPE: dict[str, str] = {
     "as_of": TIME, "frozen_at": TIME_OR_NONE, "round": COUNT, "datamap_version": COUNT, "manifest_digest": HASH,
     "software": TEXT, "request": MAPPING, "ledger": MAPPING, "canaries": MAPPING, "bystanders": MAPPING,
@@ -107,7 +115,11 @@ def _line(line: Mapping[str, Any], retained: list[Mapping[str, Any]]) -> Iterato
     for state, date in (("locked", "locked_until"), ("pending_purge", "purge_by")):
         if line["state"] == state and not line.get(date):
             yield f"{where} is {state!r} but has no {date}. Give the date."
-    if (line["retained"] or line["state"] == "retained") and not retained and not line["detail"].get("retained"):
+    if (
+        (line["retained"] or line["state"] == "retained")
+        and not retained
+        and not line["detail"].get("retained")
+    ):
         yield f"{where} keeps items, but no retained part names the ground. Name it, or erase them."
     left = line["found"] - line["erased"] - line["anonymised"] - line["retained"]
     if left > 0 and line["state"] != "locked":

@@ -58,7 +58,9 @@ def armour(data: bytes, kind: str) -> bytes:
     text = base64.b64encode(data).decode()
     lines = [text[start : start + 64] for start in range(0, len(text), 64)]
     check = base64.b64encode(_crc24(data).to_bytes(3, "big")).decode()
-    return "\n".join([f"-----BEGIN PGP {kind}-----", "", *lines, f"={check}", f"-----END PGP {kind}-----", ""]).encode()
+    return "\n".join(
+        [f"-----BEGIN PGP {kind}-----", "", *lines, f"={check}", f"-----END PGP {kind}-----", ""]
+    ).encode()
 
 
 def dearmour(text: bytes, kind: str) -> bytes:
@@ -69,7 +71,9 @@ def dearmour(text: bytes, kind: str) -> bytes:
     except ValueError:
         raise NotCanonical("It is not ASCII armour with plain base64 inside.") from None
     if armour(data, kind) != text:
-        raise NotCanonical("It is not its own canonical armour: no header, comment, line end or checksum may differ.")
+        raise NotCanonical(
+            "It is not its own canonical armour: no header, comment, line end or checksum may differ."
+        )
     return data
 
 
@@ -148,7 +152,9 @@ def read_signature(text: bytes) -> Signature:
         raise NotCanonical("The signature does not say which key made it and when.")
     # Only this one unsigned entry is allowed, and its value follows from the signed fingerprint.
     if free != {_ISSUER: issuer[-8:]}:
-        raise NotCanonical("The unsigned part of the signature differs from what follows from the signed part.")
+        raise NotCanonical(
+            "The unsigned part of the signature differs from what follows from the signed part."
+        )
     return Signature(
         fingerprint=issuer[1:].hex().upper(),
         algorithm=body[2],
@@ -184,7 +190,9 @@ def read_keys(text: bytes) -> list[PublicKey]:
 def check(signature: Signature, key: PublicKey, data: bytes) -> None:
     """Raises WrongSignature unless `key` made `signature` over `data`."""
     if signature.algorithm != key.algorithm or signature.digest not in _DIGESTS:
-        raise WrongSignature("The signature's algorithm is not the key's, or its digest is not of the SHA-2 family.")
+        raise WrongSignature(
+            "The signature's algorithm is not the key's, or its digest is not of the SHA-2 family."
+        )
     trailer = b"\x04\xff" + len(signature.hashed).to_bytes(4, "big")
     digest = _DIGESTS[signature.digest](data + signature.hashed + trailer).digest()
     if digest[:2] != signature.left:
@@ -197,7 +205,9 @@ def check(signature: Signature, key: PublicKey, data: bytes) -> None:
             modulus, exponent = (int.from_bytes(number, "big") for number in key.numbers)
             value = signature.numbers[0].rjust((modulus.bit_length() + 7) // 8, b"\0")
             scheme = utils.Prehashed(_RSA_DIGESTS[signature.digest]())
-            rsa.RSAPublicNumbers(exponent, modulus).public_key().verify(value, digest, padding.PKCS1v15(), scheme)
+            rsa.RSAPublicNumbers(exponent, modulus).public_key().verify(
+                value, digest, padding.PKCS1v15(), scheme
+            )
         else:
             raise WrongSignature("Only Ed25519 and RSA keys can be checked. Sign with one of these.")
     except (InvalidSignature, ValueError, IndexError) as error:

@@ -30,7 +30,9 @@ class _Bundled(URLFetcher):  # type: ignore[misc]
 
     def fetch(self, url: str, headers: Any = None) -> Any:
         if not url.startswith("file://") or not Path(url[7:]).resolve().is_relative_to(TEMPLATES):
-            raise RefusedAddress("A certificate is rendered from bundled files only. Remove the reference to another address.")
+            raise RefusedAddress(
+                "A certificate is rendered from bundled files only. Remove the reference to another address."
+            )
         return super().fetch(url, headers)
 
 
@@ -68,7 +70,10 @@ def _page(document: Mapping[str, Any], data: bytes) -> str:
         "ground": wording.ground(document["request"]),
         "systems": len({line["system"] for line in lines}),
         "places": len({line["environment"] for line in lines}),
-        "totals": {name: sum(line[name] for line in lines) for name in ("found", "erased", "anonymised", "retained", "residue")},
+        "totals": {
+            name: sum(line[name] for line in lines)
+            for name in ("found", "erased", "anonymised", "retained", "residue")
+        },
         "json_sha256": canonical.sha256(data),
         "shapes": sorted((document.get("canaries") or {}).get("by_shape", {}).items()),
     }

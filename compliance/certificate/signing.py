@@ -25,11 +25,15 @@ class Signer:
 
     def _gpg(self) -> gnupg.GPG:
         if not re.fullmatch(r"[0-9A-F]{40}", self.fingerprint):
-            raise Refused("SIGNING_FINGERPRINT is not a full fingerprint. Give all 40 hex digits, in upper case.")
+            raise Refused(
+                "SIGNING_FINGERPRINT is not a full fingerprint. Give all 40 hex digits, in upper case."
+            )
         try:
             made = gnupg.GPG(gnupghome=self.home, options=["--no-auto-check-trustdb"])
         except (ValueError, OSError) as error:
-            raise Refused("GnuPG can't be started in GNUPG_HOME. Install gpg and give a folder of mode 0700.") from error
+            raise Refused(
+                "GnuPG can't be started in GNUPG_HOME. Install gpg and give a folder of mode 0700."
+            ) from error
         made.encoding = "utf-8"
         return made
 
@@ -45,7 +49,9 @@ class Signer:
             raise Refused("Another key than SIGNING_FINGERPRINT signed. Nothing was issued.")
         key = next((key for key in self.keys() if key.fingerprint == self.fingerprint), None)
         if key is None:
-            raise Refused("The public key of SIGNING_FINGERPRINT can't be exported. Import it into GNUPG_HOME.")
+            raise Refused(
+                "The public key of SIGNING_FINGERPRINT can't be exported. Import it into GNUPG_HOME."
+            )
         openpgp.check(made, key, data)
         return text
 

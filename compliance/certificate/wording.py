@@ -92,7 +92,10 @@ def statement(line: Mapping[str, Any], retained: Sequence[Mapping[str, Any]]) ->
     elif state == "retained":
         phrases = []
     else:
-        phrases = [f"erased, verified as of {line['verified_at']}" + ("" if line["found"] else " (nothing was found)")]
+        phrases = [
+            f"erased, verified as of {line['verified_at']}"
+            + ("" if line["found"] else " (nothing was found)")
+        ]
     if line["anonymised"] and state != "anonymised":
         phrases.append(f"{line['anonymised']} {anonymisation(detail)}")
     if line["retained"] or state == "retained":

@@ -64,20 +64,26 @@ class Certificate(models.Model):
     request = models.ForeignKey("compliance.ErasureRequest", on_delete=models.PROTECT, related_name="certificates")
     kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.CERTIFICATE)
     round = models.PositiveIntegerField(default=0, help_text="0 for the first, then one per reopening: at most one each.")
+    occasion = models.CharField(
+        max_length=80, default="", blank=True, help_text="Empty: a round of erasing. Else what an addendum or correction is for."
+    )
     previous = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="next")
     document = models.BinaryField(help_text="Canonical JSON.")
     pdf = models.BinaryField()
     seal = models.BinaryField()
-    signatures = models.JSONField(help_text="{json, pdf, seal}: armoured detached signatures.")
+    signatures = models.JSONField(help_text="{json, pdf, seal}: armoured detached signatures; {public_key}: the key they verify with.")
     seal_hash = models.CharField(max_length=64)
     fingerprint = models.CharField(max_length=64)
     issued_at = models.DateTimeField(default=timezone.now)
     stored_at = models.DateTimeField(null=True, help_text="When all files were in the locked bucket.")
     locked_until = models.DateTimeField(null=True)
+    delivered_at = models.DateTimeField(null=True, help_text="When the requester's mail went out.")
 
     class Meta:
         ordering = ["number"]
-        constraints = [models.UniqueConstraint(fields=["request", "round"], name="one_certificate_per_round")]
+        constraints = [
+            models.UniqueConstraint(fields=["request", "round", "occasion"], name="one_certificate_per_occasion")
+        ]
 
     def __str__(self) -> str:
         return self.id

@@ -6,7 +6,12 @@ import copy
 import hashlib
 from typing import Any
 
-T0, T1, T2, T3 = "2026-11-02T08:14:09Z", "2026-11-25T18:40:02Z", "2026-11-25T18:58:41Z", "2026-11-25T19:03:17Z"
+T0, T1, T2, T3 = (
+    "2026-11-02T08:14:09Z",
+    "2026-11-25T18:40:02Z",
+    "2026-11-25T18:58:41Z",
+    "2026-11-25T19:03:17Z",
+)
 PURGE = "2027-02-23T18:59:00Z"
 
 
@@ -57,7 +62,7 @@ USER: dict[str, Any] = {
         {"at": T2, "what": "seven systems verified, no residue", "who": "system"},
     ],
     "approvals": [{"at": "2026-11-25T18:12:30Z", "role": "compliance officer", "digest": digest("plan")}],
-    "holds": [{"id": "lh-4mzk8p2r9t", "type": "litigation", "placed_at": "2026-11-03T10:20:10Z", "lifted_at": "2026-11-25T17:31:55Z"}],
+    "holds": [{"placed_at": "2026-11-03T10:20:10Z", "released_at": "2026-11-25T17:31:55Z", "what": "legal hold (litigation)", "state": "released"}],
     "as_of": T3, "frozen_at": T1, "round": 0, "lines": LINES, "retained": [],
     "canaries": {"planted": 27, "remaining": 0, "by_shape": {
         "row:documents": 1, "row:chunks": 1, "large_object": 1, "vector": 2, "current_version": 1, "noncurrent_version": 1,
@@ -79,9 +84,20 @@ def user(**changes: Any) -> dict[str, Any]:
 
 def partial() -> dict[str, Any]:
     """Invoices kept by statute, audit rows anonymised, and one object under a lock."""
-    kept = {"category": "invoices", "ground": "b", "citation": "§ 147(3) AO", "until": "2033-12-31T00:00:00Z", "count": 14}
+    kept = {
+        "category": "invoices",
+        "ground": "b",
+        "citation": "§ 147(3) AO",
+        "until": "2033-12-31T00:00:00Z",
+        "count": 14,
+    }
     given = user(retained=[kept])
-    given["lines"][0] |= {"erased": 18_390, "anonymised": 8, "retained": 14, "detail": {"attack_score": "0.01", "mapping_kept": False}}
+    given["lines"][0] |= {
+        "erased": 18_390,
+        "anonymised": 8,
+        "retained": 14,
+        "detail": {"attack_score": "0.01", "mapping_kept": False},
+    }
     given["lines"][2] |= {"state": "locked", "erased": 940, "locked_until": "2028-05-01T00:00:00Z"}
     return given
 
