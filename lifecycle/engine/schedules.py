@@ -17,7 +17,7 @@ _LOCK = 7_040_002
 
 def ensure_schedules() -> None:
     """Makes our schedules, each once, and corrects changed ones; idempotent, safe from several machines at once."""
-    wanted = {"sweep": ("lifecycle.tasks.sweep", None, "")}
+    wanted: dict[str, tuple[str, str | None, str]] = {"sweep": ("lifecycle.tasks.sweep", None, "")}
     wanted |= {f"heartbeat {queue}": ("lifecycle.tasks.heartbeat", queue, repr((queue,))) for queue in QUEUES}
     with transaction.atomic():
         with connection.cursor() as cursor:

@@ -98,6 +98,13 @@ def close(request: ErasureRequest, *, actor: Actor = SYSTEM) -> None:
     executing.close(request, actor=actor)
 
 
+def wake(request: ErasureRequest) -> None:
+    """A person settled something that the run may wait for: it looks now."""
+    run = live_run(request)
+    if run is not None and run.state in (Run.State.RUNNING, Run.State.BLOCKED):
+        runs.wake(run)
+
+
 def watch_due(now_after: timedelta = timedelta(0)) -> list[ErasureRequest]:
     """Finished requests whose watch still runs."""
     return list(

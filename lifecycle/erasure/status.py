@@ -7,7 +7,7 @@ from typing import Any
 from django.db.models import Sum
 
 from compliance.models import ErasureRequest
-from lifecycle.engine.progress import estimate
+from lifecycle.engine.progress import describe_step
 from lifecycle.erasure import evidence
 from lifecycle.erasure.actions import live_run
 from lifecycle.models import ErasureCase, Run, Step, SystemLine
@@ -75,7 +75,7 @@ def _one(own: dict[str, Any], steps: list[Step], lines: list[SystemLine], name: 
         "seconds": round(sum(each.busy_seconds for each in steps), 2),
         "error": (failed.error if failed else (current.error if current else "")) or "",
         "step": current.name if current else "",
-        "progress": estimate(current) if current else None,
+        "progress": describe_step(current) if current else None,
         "locked_until": max((_at(each.locked_until) or "" for each in lines if each.system == name), default="") or None,
         "purge_by": max((_at(each.purge_by) or "" for each in lines if each.system == name), default="") or None,
     }

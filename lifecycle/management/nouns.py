@@ -43,6 +43,7 @@ class NounCommand(BaseCommand):
     """A noun. Subclasses add their verbs in `add_verbs`; a verb is a function from options to an Answer or document."""
 
     requires_system_checks = ()
+    _called_from_command_line: bool  # Django sets it
 
     def add_verbs(self) -> None:
         """Calls `self.verb(name, function, help)` for each verb and adds arguments to what it returns."""

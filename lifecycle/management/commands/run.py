@@ -32,7 +32,7 @@ class Command(NounCommand):
             if name == "retry":
                 parser.add_argument("--lane", help="only the failed steps of this lane")
         execute = self._of_run(
-            "execute", self.execute, "work one run to its end in this process (exit code 0: done)"
+            "execute", self.execute_, "work one run to its end in this process (exit code 0: done)"
         )
         execute.add_argument("--timeout", type=float, help="give up after so many seconds")
 
@@ -72,7 +72,7 @@ class Command(NounCommand):
         """Retries."""
         return _shown(runs.retry(_run(options), actor=acting_user(options), lane=options["lane"]))
 
-    def execute(self, options: Options) -> Answer:
+    def execute_(self, options: Options) -> Answer:
         """Works a run to its end here."""
         ended = runs.execute(_run(options), timeout=options["timeout"])
         return _shown(ended, code=0 if ended.state == Run.State.DONE else 1)

@@ -33,6 +33,8 @@ from lifecycle.systems.s3.wire import Wire
 
 PAGE, SECONDS = 4_000, 8.0
 THREADS = 8
+# One request shall take about so long; the service's pace (seconds a key) is learnt from each answer.
+SEND_SECONDS, FIRST_PACE = 0.6, 0.006
 # Up to so many entries a pass, the other views cost less than the certainty they give.
 FEW = 20_000
 # Page sizes that share no edge with the first view's 1,000.
@@ -61,7 +63,7 @@ class S3Eraser:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._asking = threading.Lock()
         self._seen: set[int] | None = None
-        self._per_send = 500
+        self._pace = FIRST_PACE
 
     def discover(self, scope: Scope, cursor: Any) -> Page[Item]:
         """One page. The cursor names a view of `_views` and where in it to go on."""
@@ -88,13 +90,13 @@ class S3Eraser:
 
     def erase(self, scope: Scope, items: Sequence[Item], gate: Gate) -> Tally:
         """Deletes exactly these versions, markers and uploads; several requests side by side, each with an end."""
-        sends = deleting.sends(items, self._per_send)
+        sends = deleting.sends(items, max(1, min(1000, int(SEND_SECONDS / self._pace))))
         over = threading.Event()
         outcomes = list(self._pool.map(lambda send: self._carry_out(send, gate, over), sends))
         for outcome in outcomes:
             if outcome.error is not None:
                 # An unknown outcome must end the batch as an error: the request may still be carried out.
-                self._per_send = max(50, self._per_send // 2)
+                self._pace *= 2
                 raise outcome.error
         tally = Tally()
         for outcome in outcomes:
@@ -208,7 +210,12 @@ class S3Eraser:
         try:
             with self._asking:  # the gate speaks over one database connection
                 gate.check()
-            return deleting.carry_out(self._wire, send, gate)
+            if gate.remaining() < 1.5 * self._pace * len(send.items):
+                raise BatchOver  # it would outlast the batch, and nobody could tell what became of it
+            started = time.monotonic()
+            outcome = deleting.carry_out(self._wire, send, gate)
+            self._pace += ((time.monotonic() - started) / len(send.items) - self._pace) / 8
+            return outcome
         except BatchOver:
             over.set()
             return deleting.Outcome()

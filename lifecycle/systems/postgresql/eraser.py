@@ -1,0 +1,175 @@
+"""PostgreSQL: finds and destroys a subject's rows, children before parents, in key-ordered batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from psycopg2.extensions import cursor as Cursor
+
+from lifecycle.datamap.model import DataMap, Handling, Table
+from lifecycle.systems.base import (
+    Action,
+    BatchOver,
+    Gate,
+    Item,
+    Page,
+    Permanent,
+    Planted,
+    Scope,
+    Subject,
+    Tally,
+)
+from lifecycle.systems.postgresql import catalog as catalogs
+from lifecycle.systems.postgresql import closing, learning, planting, redaction
+from lifecycle.systems.postgresql.catalog import Catalog
+from lifecycle.systems.postgresql.discovery import LARGE_OBJECT, Discovery, Part, parts
+from lifecycle.systems.postgresql.ownership import Ownership
+from lifecycle.systems.postgresql.rows import Rows
+from lifecycle.systems.postgresql.session import Session, place_dsn, translated
+
+BATCH = 5_000
+
+
+def connect(place: Mapping[str, str], datamap: DataMap) -> PostgresqlEraser:
+    """An eraser of the database at `place["dsn"]`."""
+    return PostgresqlEraser(Session(place_dsn(place, "dsn")), datamap)
+
+
+class PostgresqlEraser:
+    """See `lifecycle.systems.base.Eraser`. Kinds of items: a table, `table.column` (a user named in a row that stays),
+    `large_object`, and a materialised view (refreshed)."""
+
+    name = "postgresql"
+    batch = BATCH
+    clean_passes = 1
+
+    def __init__(self, session: Session, datamap: DataMap) -> None:
+        self.session = session
+        self.relations = datamap.relations
+        self._catalog: Catalog | None = None
+        self._discovery: Discovery | None = None
+        self._closed: set[str] = set()
+
+    @property
+    def method(self) -> str:
+        version = self.session.connection().server_version
+        return (
+            f"PostgreSQL {version // 10000}.{version % 10000}: rows deleted in key-ordered transactions, children "
+            "before parents; records to keep anonymised; large objects unlinked; materialised views refreshed; "
+            "dead rows vacuumed"
+        )
+
+    @property
+    def catalog(self) -> Catalog:
+        if self._catalog is None:
+            with self.session.transaction() as cursor:
+                self._catalog = catalogs.read(cursor, self.relations.schema)
+        return self._catalog
+
+    def discover(self, scope: Scope, cursor: Any) -> Page[Item]:
+        """Pages of 5,000; a page that follows the one before comes from the same server-side cursor."""
+        if cursor is None or self._discovery is None or not self._discovery.is_at(cursor):
+            self._end_discovery()
+            self._discovery = Discovery(
+                self.session, self.catalog, self.relations, self.ownership(scope), cursor
+            )
+        with translated():
+            page = self._discovery.page()
+        if page.cursor is None:
+            self._end_discovery()
+        return page
+
+    def erase(self, scope: Scope, items: Sequence[Item], gate: Gate) -> Tally:
+        """One transaction per run of items of one kind; at the deadline what was committed is returned."""
+        tally = Tally()
+        ownership = self.ownership(scope)
+        try:
+            for kind, run in _runs(items):
+                gate.check()
+                with self.session.batch(gate) as cursor:
+                    rows = Rows(self.catalog, ownership, cursor)
+                    self._carry_out(rows, kind, run)
+                tally.taken += len(run)
+                tally.erased += rows.done.erased
+                tally.anonymised += rows.done.anonymised
+        except BatchOver:
+            if not tally.taken:
+                raise
+        return tally
+
+    def finish(self, scope: Scope, gate: Gate) -> Tally:
+        """Refreshes the materialised views over what was erased, and vacuums: bounded, and what is done once is done."""
+        self._end_discovery()
+        return closing.close(self.session, self.catalog, self.relations, gate, self._closed)
+
+    def redact(self, scope: Scope, item: Item, gate: Gate) -> Tally:
+        """Takes the subject's identifiers out of one row that is somebody else's and stays."""
+        with self.session.batch(gate) as cursor:
+            changed = redaction.redact(cursor, self.catalog, self.relations, scope, item)
+        return Tally(taken=1, anonymised=changed)
+
+    def shapes(self, scope: Scope) -> Sequence[str]:
+        return planting.shapes(self.catalog, self.relations, scope)
+
+    def plant(self, scope: Scope, shape: str, marker: str) -> Planted:
+        with self.session.transaction() as cursor:
+            return planting.plant(cursor, self.catalog, self.relations, scope, shape, marker)
+
+    def lift(self, planted: Planted) -> None:
+        with self.session.transaction() as cursor:
+            planting.lift(cursor, self.catalog, self.relations, planted)
+
+    def anchors(self, scope: Scope) -> Mapping[str, tuple[str, ...]]:
+        with self.session.transaction("read") as cursor:
+            return learning.anchors(cursor, self.catalog, self.ownership(scope))
+
+    def identify(self, scope: Scope) -> Subject:
+        with self.session.transaction("read") as cursor:
+            return learning.identify(cursor, self.catalog, self.ownership(scope))
+
+    def close(self) -> None:
+        self._discovery = None
+        self.session.close()
+
+    def ownership(self, scope: Scope) -> Ownership:
+        return Ownership(self.catalog, self.relations, scope)
+
+    def _end_discovery(self) -> None:
+        self._discovery = None
+        self.session.end("read")
+
+    def _carry_out(self, rows: Rows, kind: str, run: Sequence[Item]) -> None:
+        keys = [item.key for item in run]
+        table, column = self._target(kind)
+        if kind == LARGE_OBJECT:
+            rows.unlink(keys)
+        elif table is not None and column:
+            rows.detach(table, column, keys)
+        elif table is not None and table.handling is Handling.ANONYMISE:
+            rows.anonymise(table, keys)
+            for item in run:
+                if item.key.startswith("{"):
+                    redaction.redact(rows.cursor, self.catalog, self.relations, rows.own.scope, item)
+        elif kind in self.catalog.relations and self.catalog.relations[kind].kind == "m":
+            rows.done.erased += closing.refresh_inside(rows.cursor, self.catalog, kind)
+        else:
+            rows.erase(kind, keys)
+
+    def _target(self, kind: str) -> tuple[Table | None, str]:
+        """The table, and the column to detach, that an item's kind names."""
+        for part in parts(self.catalog, self.relations):
+            if part.kind == kind:
+                return part.table, part.column
+        return None, ""
+
+
+def _runs(items: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
+    for kind, run in groupby(items, key=lambda item: item.kind):
+        listed = list(run)
+        for start in range(0, len(listed), BATCH):
+            yield kind, listed[start : start + BATCH]
+
+
+__all__ = ["Action", "Cursor", "Part", "Permanent", "PostgresqlEraser", "connect"]

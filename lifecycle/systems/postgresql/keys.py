@@ -1,0 +1,83 @@
+"""How one row is named in the manifest: JSON text, so that any later session finds it again.
+
+Discovered rows: `["a", "7"]`, the text of the primary key's (or the map's key) columns. A table without any key:
+`["(12,3)", "<md5>"]`, place and hash of the whole row. Rows that a raw search or an officer named, whoever owns
+them: `{"row": [...]}`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from lifecycle.datamap.model import Table
+from lifecycle.systems.base import Permanent
+from lifecycle.systems.postgresql.catalog import Relation
+from lifecycle.systems.postgresql.session import array, q
+
+
+@dataclass(frozen=True)
+class RowKey:
+    """The key of one table's rows."""
+
+    columns: tuple[str, ...]  # empty: ctid and hash
+    types: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, relation: Relation, table: Table | None) -> RowKey:
+        columns = relation.primary or (table.key if table else ())
+        unknown = [name for name in columns if name not in relation.columns]
+        if unknown:
+            raise Permanent(
+                f"The data map's key of table {relation.name} names column {unknown[0]}, which it lacks."
+            )
+        return cls(columns, tuple(relation.columns[name].type for name in columns))
+
+    def text(self, a: str) -> str:
+        """SQL: the key of the row `a` as JSON text."""
+        if not self.columns:
+            return f"json_build_array({a}.ctid::text, md5({a}::text))::text"
+        return f"json_build_array({', '.join(f'{a}.{q(name)}::text' for name in self.columns)})::text"
+
+    def order(self, a: str) -> str:
+        """SQL: what rows are ordered by, so that a page can go on where another ended."""
+        return ", ".join(f"{a}.{q(name)}" for name in self.columns) if self.columns else f"{a}.ctid"
+
+    def after(self, a: str, key: str) -> tuple[str, dict[str, str]]:
+        """SQL and parameters: rows that come after `key` in `order`."""
+        values = values_of(key)
+        params = {f"after{i}": value for i, value in enumerate(values)}
+        if not self.columns:
+            return f"{a}.ctid > %(after0)s::tid", params
+        right = ", ".join(f"%(after{i})s::{kind}" for i, kind in enumerate(self.types))
+        return f"({self.order(a)}) > ({right})", params
+
+    def among(self, a: str, keys: list[str]) -> tuple[str, dict[str, str]]:
+        """SQL and parameters: the row `a` is one of `keys`."""
+        rows = [values_of(key) for key in keys]
+        if not self.columns:
+            params = {
+                "keys0": array([row[0] for row in rows]),
+                "keys1": array(sorted({row[1] for row in rows})),
+            }
+            return f"({a}.ctid = ANY(%(keys0)s::tid[]) AND md5({a}::text) = ANY(%(keys1)s::text[]))", params
+        if len(self.columns) == 1:
+            values = array([row[0] for row in rows])
+            return f"{a}.{q(self.columns[0])} = ANY(%(keys0)s::{self.types[0]}[])", {"keys0": values}
+        params = {f"keys{i}": array([row[i] for row in rows]) for i in range(len(self.columns))}
+        lists = ", ".join(f"%(keys{i})s::{kind}[]" for i, kind in enumerate(self.types))
+        return f"({self.order(a)}) IN (SELECT * FROM unnest({lists}))", params
+
+
+def values_of(key: str) -> list[str]:
+    """The text values of a key, discovered or named."""
+    page = json.loads(key)
+    values = page.get("row") if isinstance(page, dict) else page
+    if not isinstance(values, list) or not values:
+        raise Permanent("A key of the manifest can't be read as a row's key.")
+    return values
+
+
+def is_named(key: str) -> bool:
+    """Whether a search or an officer named this row, whoever owns it."""
+    return key.startswith("{")
