@@ -4,11 +4,14 @@ If none runs there it is started, and ended after the tests. Settings read the s
 must be up before Django loads them: pyproject.toml therefore names no settings module, this file does.
 """
 
+import atexit
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
+import django
 import pytest
 
 from demo.stack import control
@@ -23,22 +26,24 @@ for _name in ("DATABASE_URL", "DATABASE_OWNER_URL"):
     os.environ.pop(_name, None)
 
 RUN_DIR = Path(os.environ["LIFECYCLE_RUN_DIR"]).resolve()
-_started_here = pytest.StashKey[bool]()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Bring the stack up before pytest-django loads the settings."""
-    if config.option.help or config.option.version:
-        return
-    config.stash[_started_here] = control.supervisor(RUN_DIR) is None
+def _bring_up() -> None:
+    """Start the stack if none runs, to be ended with this process (not with a fork of it), and load Django."""
+    if control.supervisor(RUN_DIR) is None:
+        mine = os.getpid()
+        atexit.register(lambda: control.down(RUN_DIR) if os.getpid() == mine else None)
     control.up(RUN_DIR)
+    try:
+        django.setup()
+    except ImportError as error:  # while rooms are being built; removed when all are there
+        print(f"Django is not set up, database tests will fail: {error}", file=sys.stderr)
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the stack if it was started for these tests."""
-    if config.stash.get(_started_here, False):
-        control.down(RUN_DIR)
+# On import and not in a hook: the conftest files below this folder, which pytest imports before it calls
+# any hook, import models.
+if not {"-h", "--help", "-V", "--version"} & set(sys.argv):
+    _bring_up()
 
 
 @pytest.fixture(scope="session")
