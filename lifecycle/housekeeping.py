@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from compliance import audit
-from compliance.actions import holds, notices
+from compliance import fence
+from compliance.actions import heads, holds, notices, planning
 from compliance.actors import SYSTEM
 from compliance.errors import Refused
 from compliance.models import AuditHead, ErasureRequest, LegalHold
@@ -30,6 +30,7 @@ def sweep() -> dict[str, int]:
         "closed": close_watched,
         "notices": lambda: notices.send_due(timezone.now(), actor=SYSTEM),
         "heads": sign_head,
+        "fence": fence.tidy,
     }
     done: dict[str, int] = {}
     for name, duty in duties.items():
@@ -76,8 +77,8 @@ def reopen_due() -> int:
     reopened = 0
     kept = ErasureRequest.objects.filter(state__in=[STATES.PARTIALLY_COMPLETED, STATES.RETAINED], closed_at=None)
     for request in kept:
-        if request.plan.get("retained_until") and request.plan["retained_until"] <= timezone.now().isoformat():
-            actions.reopen(request, actor=SYSTEM, reason="The retention of a part ended.")
+        if due := planning.came_due(request, timezone.now()):
+            actions.reopen(request, actor=SYSTEM, reason=f"The retention of {', '.join(due)} ended.")
             reopened += 1
     return reopened
 
@@ -110,6 +111,6 @@ def close_watched() -> int:
 def sign_head() -> int:
     """The signed head of yesterday's audit, once."""
     yesterday = timezone.now().date() - timedelta(days=1)
-    if AuditHead.objects.filter(day=yesterday).exists():
+    if AuditHead.objects.filter(day=yesterday).exclude(stored_key="").exists():
         return 0
-    return 1 if audit.sign_head(yesterday) else 0
+    return 1 if heads.sign(yesterday) else 0

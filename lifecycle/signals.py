@@ -9,9 +9,14 @@ from django.dispatch import receiver
 from compliance import signals
 from compliance.models import ErasureRequest, LegalHold
 from lifecycle import housekeeping, notify
+from lifecycle.engine import sweeper
 from lifecycle.erasure import actions
+from lifecycle.erasure import workflow as erasing  # noqa: F401  (registers the workflow)
 from lifecycle.preservation import steps as preservation
 from lifecycle.preservation import workflow as preserving
+
+
+sweeper.register_chore("housekeeping", housekeeping.sweep)
 
 
 @receiver(signals.request_scheduled)

@@ -27,7 +27,7 @@ def start(request: ErasureRequest, *, actor: Actor = SYSTEM) -> Run:
         case = cases.open_case(request)
         run = runs.start(cases.WORKFLOW, request.pk, tenant_id=request.tenant_id, actor=actor)
         ErasureCase.objects.filter(pk=case.pk).update(run=run)
-    return run
+    return runs.wake(run) if run.state == Run.State.BLOCKED else run
 
 
 def live_run(request: ErasureRequest) -> Run | None:

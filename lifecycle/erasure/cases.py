@@ -13,6 +13,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from compliance import cases as sealed
 from compliance import pseudonyms
 from compliance.judgement import Judgement, judge
 from compliance.keystore import default as keystore
@@ -71,9 +72,9 @@ def of_request(request: ErasureRequest) -> CaseFile:
     return CaseFile(request, case, key, datamap, scope(request, case, key, judgement), judgement)
 
 
-def subject(request: ErasureRequest, key: bytes) -> Subject:
+def subject(request: ErasureRequest) -> Subject:
     """Who the request is about, unsealed."""
-    content = unseal_json(key, bytes(request.sealed or b""), f"request/{request.pk}")
+    content = sealed.read(request)
     known = content.get("identifiers") or {}
     return Subject(
         tenant=request.tenant_id,
@@ -85,7 +86,7 @@ def subject(request: ErasureRequest, key: bytes) -> Subject:
 
 def scope(request: ErasureRequest, case: ErasureCase | None, key: bytes, judgement: Judgement) -> Scope:
     """What an adapter may know and must spare. Held and retained parts are in it, so that no adapter asks elsewhere."""
-    who = subject(request, key)
+    who = subject(request)
     anchors: dict[str, tuple[str, ...]] = {}
     canaries: tuple[str, ...] = ()
     if case is not None:

@@ -7,7 +7,7 @@ from compliance.actors import SYSTEM
 from compliance.models import ErasureRequest
 from lifecycle.engine.workflow import StepSpec, Workflow, register, register_undo
 from lifecycle.erasure import cases, gates
-from lifecycle.erasure.steps import certify, discover, erase, freeze, plant, settle, verify
+from lifecycle.erasure.steps import certify, discover, erase, freeze, plant, settle, verify, weigh
 from lifecycle.models import Run
 from lifecycle.systems.base import SYSTEMS
 
@@ -18,11 +18,13 @@ def steps(_run: Run) -> list[StepSpec]:
         StepSpec("freeze", 1, run=freeze.run),
         StepSpec("discover", 2, lane="postgresql", run=discover.run),
         *[StepSpec("discover", 3, lane=name, run=discover.run) for name in SYSTEMS if name != "postgresql"],
-        *[StepSpec("plant", 4, lane=name, run=plant.run) for name in SYSTEMS],
-        *[StepSpec("erase", 5, lane=name, run=erase.run) for name in SYSTEMS],
-        *[StepSpec("verify", 6, lane=name, run=verify.run) for name in SYSTEMS],
-        StepSpec("settle", 7, run=settle.run),
-        StepSpec("certify", 8, run=certify.run),
+        # In a lane of its own: a system that is down must not keep the others from being erased.
+        StepSpec("weigh", 4, lane="weigh", run=weigh.run),
+        *[StepSpec("plant", 5, lane=name, run=plant.run) for name in SYSTEMS],
+        *[StepSpec("erase", 6, lane=name, run=erase.run) for name in SYSTEMS],
+        *[StepSpec("verify", 7, lane=name, run=verify.run) for name in SYSTEMS],
+        StepSpec("settle", 8, run=settle.run),
+        StepSpec("certify", 9, run=certify.run),
     ]
 
 

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from compliance.actions import executing
-from compliance.actors import SYSTEM
-from django.conf import settings
 from lifecycle import places
 from lifecycle.engine.outcomes import Done, More, Outcome
 from lifecycle.engine.workflow import Context
 from lifecycle.erasure import cases, lines, manifest
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.models import SystemLine
-from lifecycle.systems.base import Permanent
-
-GROWTH_FLOOR = 20  # so that a handful of new records never sends a small request back
 
 
 def run(context: Context) -> Outcome:
-    """One slice of one system's inventory. Sends the request back when it grew by more than a fifth since the preview."""
+    """One slice of one system's inventory, in every environment."""
     file = cases.read(context.run)
     system = context.step.lane
     cursor: dict[str, Any] = context.cursor or {"line": 0, "inner": None, "index": 0, "found": 0}
@@ -35,7 +29,6 @@ def run(context: Context) -> Outcome:
         if cursor["inner"] is None:
             lines.mark(lines.recount(line), SystemLine.State.DISCOVERED)
             cursor = {"line": cursor["line"] + 1, "inner": None, "index": 0, "found": cursor["found"]}
-    _weigh(file, system, cursor["found"])
     return Done({"found": cursor["found"]})
 
 
@@ -57,12 +50,3 @@ def _learn(file: CaseFile, line: SystemLine) -> None:
     """What the subject's rows lead to is learnt before the other systems are searched."""
     with places.eraser(line.environment, line.system, file.datamap) as eraser:
         cases.keep_anchors(file, eraser.anchors(file.scope))
-
-
-def _weigh(file: CaseFile, system: str, found: int) -> None:
-    previewed = int(file.request.preview.get(system, {}).get("found", 0))
-    if file.case.round == 0 and found > previewed * (1 + settings.GROWTH_LIMIT) and found - previewed > GROWTH_FLOOR:
-        executing.send_back(file.request, {system: found}, actor=SYSTEM)
-        raise Permanent(
-            f"{system} holds {found} items now, {previewed} were shown to the approvers: the request went back to them."
-        )
