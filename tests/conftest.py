@@ -35,7 +35,7 @@ def _bring_up() -> None:
         mine = os.getpid()
         atexit.register(lambda: control.down(RUN_DIR) if os.getpid() == mine else None)
     control.up(RUN_DIR)
-    if find_spec("compliance.actions.holds"):  # while rooms are being built; removed when it is there
+    if find_spec("compliance.actions.heads"):  # while rooms are being built; removed when it is there
         django.setup()
 
 
