@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import time
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from demo.platform import own_rows
+from demo.platform.cast import CUSTOMERS, EAST, WEST
+from demo.platform.seed import everything
 
 
 class Command(BaseCommand):
@@ -19,7 +22,31 @@ class Command(BaseCommand):
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
         verbs.add_parser("seed-platform", help="people, tenants, environments, data map; no data of theirs")
+        seed = verbs.add_parser("seed", help="the tenants' data in every system, the same on each run")
+        seed.add_argument("--scale", type=_scale, default=1, help="multiplies the documents of tenant 17")
+        seed.add_argument("--tenant", help="only this one")
+        seed.add_argument("--region", choices=[EAST, WEST], help="only tenants at home there")
 
     def handle(self, *_args: Any, **options: Any) -> None:
-        own_rows.seed_platform(settings.STACK)
-        self.stdout.write("The platform is set up.")
+        if not settings.STACK:
+            raise CommandError("No local stack is described. Start it with `make stack`.")
+        if options["verb"] == "seed-platform":
+            own_rows.seed_platform(settings.STACK)
+            self.stdout.write("The platform is set up.")
+        else:
+            self._seed(options["scale"], options["tenant"], options["region"])
+
+    def _seed(self, scale: int, tenant: str | None, region: str | None) -> None:
+        chosen = [each for each in CUSTOMERS if tenant in (None, each.id) and region in (None, each.region)]
+        if not chosen:
+            raise CommandError("The sample platform has no such tenant there. `demo seed` without options seeds all.")
+        began = time.monotonic()
+        written = everything.seed(settings.STACK, chosen, scale=scale)
+        told = ", ".join(f"{count} in {system}" for system, count in written.items())
+        self.stdout.write(f"Seeded {len(chosen)} tenants in {time.monotonic() - began:.1f} s: {told}.")
+
+
+def _scale(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError("give a whole number of 1 or more")
+    return int(text)

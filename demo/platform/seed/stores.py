@@ -13,6 +13,7 @@ from pinecone import Pinecone
 
 from demo.platform.cast import Customer, mail
 from demo.platform.seed.content import DAWN, Document, documents
+from lifecycle.systems.pinecone.names import namespace
 
 
 def objects(place: dict[str, str], customer: Customer, scale: int) -> int:
@@ -52,7 +53,7 @@ def vectors(place: dict[str, str], customer: Customer, scale: int) -> int:
 
 
 def _upsert(index: Any, batch: list[dict[str, Any]], customer: Customer) -> int:
-    index.upsert(vectors=batch, namespace=f"tenant-{customer.id}")
+    index.upsert(vectors=batch, namespace=namespace("tenant-{tenant}", customer.id))
     return len(batch)
 
 
