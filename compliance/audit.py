@@ -158,14 +158,19 @@ def _head_problems(check_signature: Callable[[bytes, str, str], bool] | None) ->
             yield f"The certificate whose seal the audit head of {head.day} names is missing."
 
 
-def export(out: TextIO) -> int:
-    """Writes every event as one line of JSON; returns how many."""
-    count = 0
+def events() -> Iterator[dict[str, Any]]:
+    """Every event as JSON values, in order."""
     for event in AuditEvent.objects.order_by("seq").iterator(chunk_size=2000):
-        line = {
+        yield {
             "seq": event.seq, "at": stamp(event.at), "actor": event.actor, "verb": event.verb, "tenant_id": event.tenant_id,
             "case_id": event.case_id, "data": event.data, "previous": event.previous, "hash": event.hash,
         }  # fmt: skip
+
+
+def export(out: TextIO) -> int:
+    """Writes every event as one line of JSON; returns how many."""
+    count = 0
+    for line in events():
         out.write(json.dumps(line, ensure_ascii=False, sort_keys=True) + "\n")
         count += 1
     return count

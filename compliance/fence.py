@@ -114,14 +114,16 @@ class OpenBatch:
     def close(self, outcome: str) -> None:
         """Closes the row: everything that was sent has been answered. On another session too, where the own was lost."""
         facts = {**self._facts, "id": str(self.id), "outcome": outcome}
-        session = self._session if self._alive() else _session(fresh=True)
-        _run(session, _CLOSE, facts)
+        try:
+            _run(self._session, _CLOSE, facts)
+        except psycopg2.Error:
+            with suppress(psycopg2.Error):  # then the row stays open until its deadline: slower, never wrong
+                _run(_session(fresh=True), _CLOSE, facts)
 
     def leave(self) -> None:
         """Leaves the row open until its deadline: a server that was stopped can still carry out what was sent."""
-        if self._alive():
-            with suppress(psycopg2.Error):
-                _run(self._session, _LEAVE, {**self._facts, "id": str(self.id)})
+        with suppress(psycopg2.Error):  # a lost session has lost its lock too
+            _run(self._session, _LEAVE, {**self._facts, "id": str(self.id)})
 
     def _in_time(self) -> None:
         if self.remaining() <= 0:
@@ -129,16 +131,17 @@ class OpenBatch:
 
     def _ask(self, question: str) -> None:
         try:
-            pid, holds = _one(self._session, question, {**self._facts, "wait": int(self.remaining() * 1000) + 1})
+            pid, holds = _one(
+                self._session, question, {**self._facts, "wait": int(self.remaining() * 1000) + 1}
+            )
         except psycopg2.Error as failure:
-            raise PastDeadline(f"The fence could not be asked ({type(failure).__name__}); the batch ends.") from None
+            raise PastDeadline(
+                f"The fence could not be asked ({type(failure).__name__}); the batch ends."
+            ) from None
         if pid != self._pid:
             raise PastDeadline("The fence's session is another one than at the start; the batch ends.")
         if holds:
             raise HoldInForce(list(holds))
-
-    def _alive(self) -> bool:
-        return not self._session.closed
 
 
 @contextmanager
@@ -175,7 +178,12 @@ def batch(
         "spared": list(spared_users),
         "held": list(held_categories),
     }
-    opened = OpenBatch(facts, _clock())
+    try:
+        opened = OpenBatch(facts, _clock())
+    except psycopg2.Error as failure:
+        raise PastDeadline(
+            f"The fence could not be reached ({type(failure).__name__}); nothing was sent."
+        ) from None
     try:
         opened.enter()
     except (HoldInForce, PastDeadline) as stop:
@@ -200,13 +208,20 @@ def wait_out(hold: LegalHold) -> float:
         return 0.0
     began = _clock()
     session = _session()
-    facts = {"tenant": hold.tenant_id, "subject": hold.subject_pseudonym, "category": hold.category, "margin": _MARGIN}
+    facts = {
+        "tenant": hold.tenant_id,
+        "subject": hold.subject_pseudonym,
+        "category": hold.category,
+        "margin": _MARGIN,
+    }
     waited_for = [row[0] for row in _all(session, _IN_SCOPE, facts)]
     _take_and_release(session, lock_key(hold.tenant_id), (LONGEST if waited_for else 0) + 2 * _MARGIN)
     still = _IN_SCOPE + " AND id = ANY(%(ids)s::uuid[]) LIMIT 1"
     while waited_for and _all(session, still, {**facts, "ids": waited_for}):
         if _clock() - began > PLACE_LIMIT - 0.5:
-            raise FenceTimeout("A deletion was still in flight after 10 seconds. The hold is in force; look at it again.")
+            raise FenceTimeout(
+                "A deletion was still in flight after 10 seconds. The hold is in force; look at it again."
+            )
         time.sleep(_POLL)
     return _clock() - began
 
@@ -226,7 +241,8 @@ def tidy(keep_seconds: float = 86_400) -> int:
     """Deletes the rows of batches that ended longer ago; returns how many. For housekeeping."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "DELETE FROM compliance_fencebatch WHERE deadline < clock_timestamp() - make_interval(secs => %s)", [keep_seconds]
+            "DELETE FROM compliance_fencebatch WHERE deadline < clock_timestamp() - make_interval(secs => %s)",
+            [keep_seconds],
         )
         return int(cursor.rowcount)
 
@@ -241,7 +257,9 @@ def _report(failure: BaseException, facts: dict[str, Any]) -> None:
         return
     data = {"holds": failure.holds, "system": facts["system"], "category": facts["category"]}
     with transaction.atomic():
-        audit.record("hold.blocked_attempt", actor=SYSTEM, tenant_id=facts["tenant"], case_id=facts["case"], data=data)
+        audit.record(
+            "hold.blocked_attempt", actor=SYSTEM, tenant_id=facts["tenant"], case_id=facts["case"], data=data
+        )
         signals.announce(signals.hold_blocked, hold_ids=failure.holds, case_id=facts["case"])
 
 
@@ -263,7 +281,12 @@ def _session(fresh: bool = False) -> Connection:
 
 
 def _connect() -> Connection:
-    options = {"application_name": "lifecycle-fence", "connect_timeout": 5, "keepalives_idle": 5, "keepalives_interval": 2}
+    options = {
+        "application_name": "lifecycle-fence",
+        "connect_timeout": 5,
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+    }
     if settings.DIRECT_DATABASE_URL:
         session = psycopg2.connect(settings.DIRECT_DATABASE_URL, **options)
     else:

@@ -52,14 +52,20 @@ class _Question:
     around: frozenset[str]  # held users that legal chose to erase around
 
 
-def judge(about: ErasureRequest | tuple[str, str | None], *, categories: Iterable[str], at: datetime) -> Judgement:
+def judge(
+    about: ErasureRequest | tuple[str, str | None], *, categories: Iterable[str], at: datetime
+) -> Judgement:
     """The judgement on a request, or on (tenant id, user or None), for these data categories at a moment.
 
     `categories` are those of the data map that the subject may have; a rule for `*` holds for each of them.
     """
     question = _of_request(about) if isinstance(about, ErasureRequest) else _of_subject(*about, at)
     names = frozenset(categories) - {ALL}
-    holds = list(LegalHold.objects.filter(tenant_id=question.tenant_id, state__in=LegalHold.BLOCKING).order_by("placed_at", "id"))
+    holds = list(
+        LegalHold.objects.filter(tenant_id=question.tenant_id, state__in=LegalHold.BLOCKING).order_by(
+            "placed_at", "id"
+        )
+    )
     retained = _retained(question, names, at)
     return Judgement(
         **_held(question, names, holds),  # type: ignore[arg-type]
@@ -116,7 +122,9 @@ def _held(question: _Question, names: frozenset[str], holds: list[LegalHold]) ->
 def _rules(question: _Question, basis: RetentionRule.Basis) -> list[RetentionRule]:
     # The longest last, so that it wins where several speak of one category.
     return list(
-        RetentionRule.objects.filter(active=True, basis=basis, tenant_kind__in=["", question.tenant_kind]).order_by("days", "name")
+        RetentionRule.objects.filter(
+            active=True, basis=basis, tenant_kind__in=["", question.tenant_kind]
+        ).order_by("days", "name")
     )
 
 
@@ -124,7 +132,9 @@ def _retained(question: _Question, names: frozenset[str], at: datetime) -> dict[
     found: dict[str, Retention] = {}
     for rule in _rules(question, RetentionRule.Basis.STATUTE):
         span = timedelta(days=rule.days)
-        kept = Retention(rule.name, rule.ground, rule.citation, rule.days, at - span, question.received_at + span)
+        kept = Retention(
+            rule.name, rule.ground, rule.citation, rule.days, at - span, question.received_at + span
+        )
         if kept.until <= at:
             continue  # not even a record of the day of the request is kept any longer
         for category in (names or {ALL}) if rule.category == ALL else {rule.category}:

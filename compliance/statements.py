@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
 
 from compliance.actors import LEGAL, Actor
 from compliance.models import ErasureRequest, LegalHold
@@ -46,11 +48,39 @@ def visible_holds(viewer: Actor | None) -> list[LegalHold]:
     return [hold for hold in holds if sees_all(viewer) or not hold.hidden]
 
 
+def describe_hold(hold: LegalHold, viewer: Actor | None = None) -> dict[str, Any]:
+    """One hold as JSON values. Outside legal a hidden one says no more than that something is retained, and since when."""
+    facts: dict[str, Any] = {"id": hold.pk, "tenant": hold.tenant_id, "what": of_hold(hold, viewer)}
+    if hold.hidden and not sees_all(viewer):
+        return {**facts, "state": "retained", "placed_at": _at(hold.placed_at)}
+    return {
+        **facts,
+        "state": hold.state,
+        "placed_at": _at(hold.placed_at),
+        "scope": "user" if hold.subject_pseudonym else "tenant",
+        "subject": hold.subject_pseudonym,
+        "category": hold.category,
+        "case": hold.case_reference,
+        "type": hold.type,
+        "confidential": hold.confidential,
+        "until": _at(hold.until),
+        "released_at": _at(hold.released_at),
+        "preserved": hold.preserved,
+        "already_gone": hold.already_gone,
+    }
+
+
+def _at(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+
+
 def shown_state(request: ErasureRequest, viewer: Actor | None = None) -> str:
     """The state in words; a request that only hidden holds stop shows outside legal as retained."""
     if request.state != ErasureRequest.State.BLOCKED_BY_HOLD or sees_all(viewer):
         return request.get_state_display()
     covering = LegalHold.objects.filter(
-        tenant_id=request.tenant_id, state__in=LegalHold.BLOCKING, subject_pseudonym__in=["", request.subject_pseudonym]
+        tenant_id=request.tenant_id,
+        state__in=LegalHold.BLOCKING,
+        subject_pseudonym__in=["", request.subject_pseudonym],
     )
     return RETAINED if covering and all(hold.hidden for hold in covering) else request.get_state_display()

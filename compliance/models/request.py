@@ -105,6 +105,7 @@ class Decision(models.Model):
     kind = models.CharField(max_length=16, choices=Kind.choices)
     role = models.CharField(max_length=16, choices=Role.choices)
     user = models.ForeignKey("auth.User", on_delete=models.PROTECT, related_name="+")
+    decider_pseudonym = models.CharField(max_length=64, default="", help_text="Of the decider's mail: never the requester's.")
     digest = models.CharField(max_length=64)
     voided_at = models.DateTimeField(null=True, blank=True, help_text="Set when the plan changed after it.")
     sealed_reason = models.BinaryField(null=True)
