@@ -19,6 +19,7 @@ class Root:
     prefix: str
     pattern: re.Pattern[str]
     category: str
+    whole: bool  # everything below the prefix is of this place
 
     def matches(self, key: str) -> bool:
         """Whether a key lies in this place."""
@@ -49,7 +50,7 @@ class Layout:
         """Every place of the subject, those inside another one left out."""
         subject = scope.subject
         if subject.user is None:
-            tenant = _root(self._tenant_template, {"tenant": subject.tenant}, self._category_of_tenant())
+            tenant = self.tenant_root(scope)
             beside = [
                 _root(p.template, {"tenant": subject.tenant}, p.category)
                 for p in self._prefixes
@@ -58,6 +59,10 @@ class Layout:
             return [tenant, *(r for r in beside if not r.prefix.startswith(tenant.prefix))]
         values = {"tenant": subject.tenant, "user": subject.user}
         return [_root(p.template, values, p.category) for p in self._prefixes if "{user}" in p.template]
+
+    def tenant_root(self, scope: Scope) -> Root:
+        """The place of the subject's whole tenant."""
+        return _root(self._tenant_template, {"tenant": scope.subject.tenant}, self._category_of_tenant())
 
     def categoriser(self, scope: Scope) -> Callable[[str], str]:
         """A function that tells the data category of a key of the subject's tenant."""
@@ -86,6 +91,13 @@ class Layout:
                 return match["tenant"], ""
         return "", ""
 
+    def beyond_owner(self, key: str) -> str:
+        """What a key says after the part that names its own user: that part names nobody else."""
+        for pattern in self._user_owned:
+            if match := pattern.match(key):
+                return key[match.end("user") :]
+        return key
+
     def classifies_top(self, prefix: str) -> bool:
         """Whether a top-level folder ("tenant-1/") or key fits any template of the map."""
         return any(top.fullmatch(prefix) for top in self._tops)
@@ -95,7 +107,9 @@ class Layout:
 
 
 def _root(template: str, values: dict[str, str], category: str) -> Root:
-    return Root(_literal(template, values), _compile(template, values), category)
+    literal = _literal(template, values)
+    whole = template.endswith("/") and not set(_SLOT.findall(template)) - set(values)
+    return Root(literal, _compile(template, values), category, whole)
 
 
 def _literal(template: str, values: dict[str, str]) -> str:
