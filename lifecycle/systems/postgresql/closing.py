@@ -7,22 +7,24 @@ from psycopg2.extensions import cursor as Cursor
 from lifecycle.datamap.model import Handling, Relations
 from lifecycle.systems.base import Gate, Permanent, Tally
 from lifecycle.systems.postgresql.catalog import Catalog
-from lifecycle.systems.postgresql.session import Session, q
+from lifecycle.systems.postgresql.session import Session, plain, q
 
 # Neither destroys anything that base rows still hold, so they may outlive a batch; a bound they need nevertheless.
 _MOST_MS = 120_000
 
 _VIEWS = """
-SELECT DISTINCT v.relname, n.nspname FROM pg_depend d
+SELECT DISTINCT v.oid, v.relname, n.nspname FROM pg_depend d
 JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class JOIN pg_namespace n ON n.oid = v.relnamespace
 WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
-  AND v.relkind = 'm' AND v.oid <> d.refobjid"""
+  AND v.relkind = 'm' AND v.oid <> d.refobjid ORDER BY v.oid"""
 _DEAD = """
 SELECT relname FROM pg_stat_user_tables WHERE schemaname = %(schema)s AND relname = ANY(%(names)s)
 AND (n_dead_tup > 0 OR n_tup_del + n_tup_upd > 0) AND coalesce(last_vacuum, '-infinity') < now() - interval '1 minute'"""
 
 
-def close(session: Session, catalog: Catalog, relations: Relations, gate: Gate, done: set[str]) -> Tally:
+def close(
+    session: Session, catalog: Catalog, relations: Relations, gate: Gate, touched: set[str], done: set[str]
+) -> Tally:
     """Refreshes views, then vacuums. `done` remembers what this eraser finished, should the batch end in between."""
     tally = Tally()
     for schema, name in _views(session):
@@ -31,11 +33,11 @@ def close(session: Session, catalog: Catalog, relations: Relations, gate: Gate, 
             _refresh(session, schema, name)
             done.add(f"{schema}.{name}")
     names = [each.name for each in relations.tables if each.handling is not Handling.KEEP]
-    for name in _dirty(session, catalog.schema, names):
+    for name in sorted(touched | _dirty(session, catalog.schema, names)):
         if name not in done:
             gate.check()
             with session.outside_transaction(_MOST_MS) as cursor:
-                cursor.execute(f"VACUUM {catalog.quoted(name)}")
+                cursor.execute(f"VACUUM {plain(catalog.quoted(name))}")
             done.add(name)
     session.end("maintenance")
     tally.detail = {
@@ -47,15 +49,15 @@ def close(session: Session, catalog: Catalog, relations: Relations, gate: Gate, 
 
 def refresh_inside(cursor: Cursor, catalog: Catalog, name: str) -> int:
     """Refreshes one view inside a destructive transaction: its copy of the subject goes. Counts 1."""
-    cursor.execute(f"REFRESH MATERIALIZED VIEW {catalog.quoted(name)}")
+    cursor.execute(f"REFRESH MATERIALIZED VIEW {plain(catalog.quoted(name))}")
     return 1
 
 
 def _views(session: Session) -> list[tuple[str, str]]:
-    """Every materialised view of the database that is built on a table or another view, base views first."""
+    """Every materialised view of the database that is built on a table or another view, oldest (so: base views) first."""
     with session.transaction() as cursor:
         cursor.execute(_VIEWS)
-        return sorted((schema, name) for name, schema in cursor.fetchall())
+        return [(schema, name) for _, name, schema in cursor.fetchall()]
 
 
 def _refresh(session: Session, schema: str, name: str) -> None:
@@ -65,17 +67,17 @@ def _refresh(session: Session, schema: str, name: str) -> None:
             "SELECT c.relispopulated AND EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique "
             "AND i.indpred IS NULL AND i.indexprs IS NULL), pg_has_role(c.relowner, 'MEMBER') "
             "FROM pg_class c WHERE c.oid = %s::regclass",
-            [view.replace("%%", "%")],
+            [plain(view)],
         )
         row = cursor.fetchone() or (False, False)
         if not row[1]:
             raise Permanent(
                 f"The role may not refresh materialised view {name}: make it a member of the view's owner."
             )
-        cursor.execute(f"REFRESH MATERIALIZED VIEW {'CONCURRENTLY ' if row[0] else ''}{view}")
+        cursor.execute(f"REFRESH MATERIALIZED VIEW {'CONCURRENTLY ' if row[0] else ''}{plain(view)}")
 
 
-def _dirty(session: Session, schema: str, names: list[str]) -> list[str]:
+def _dirty(session: Session, schema: str, names: list[str]) -> set[str]:
     with session.transaction() as cursor:
         cursor.execute(_DEAD, {"schema": schema, "names": names})
-        return [row[0] for row in cursor.fetchall()]
+        return {row[0] for row in cursor.fetchall()}

@@ -112,7 +112,7 @@ class Discovery:
         if part.large_objects:
             return self._large_objects(table, mine, kept)
         key = RowKey.of(self._catalog.relation(table.name), table)
-        where, params = [mine], {}
+        where, params = [mine], dict[str, str]()
         if table.handling is Handling.ANONYMISE:
             where.append(self._unlike(table, params))
         if self._after is not None:
@@ -144,7 +144,7 @@ class Discovery:
         if FALSE in (names, tenant):
             return "", {}
         mine = self._own.mine(table, "a")
-        where, params = [names, tenant, f"({mine}) IS NOT TRUE"], {}
+        where, params = [names, tenant, f"({mine}) IS NOT TRUE"], dict[str, str]()
         if self._after is not None:
             condition, params = key.after("a", self._after)
             where.append(condition)

@@ -6,16 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from psycopg2.extensions import cursor as Cursor
-
 from lifecycle.datamap.model import DataMap, Handling, Table
 from lifecycle.systems.base import (
-    Action,
     BatchOver,
     Gate,
     Item,
     Page,
-    Permanent,
     Planted,
     Scope,
     Subject,
@@ -24,7 +20,7 @@ from lifecycle.systems.base import (
 from lifecycle.systems.postgresql import catalog as catalogs
 from lifecycle.systems.postgresql import closing, learning, planting, redaction
 from lifecycle.systems.postgresql.catalog import Catalog
-from lifecycle.systems.postgresql.discovery import LARGE_OBJECT, Discovery, Part, parts
+from lifecycle.systems.postgresql.discovery import LARGE_OBJECT, Discovery, parts
 from lifecycle.systems.postgresql.ownership import Ownership
 from lifecycle.systems.postgresql.rows import Rows
 from lifecycle.systems.postgresql.session import Session, place_dsn, translated
@@ -51,6 +47,7 @@ class PostgresqlEraser:
         self._catalog: Catalog | None = None
         self._discovery: Discovery | None = None
         self._closed: set[str] = set()
+        self._touched: set[str] = set()
 
     @property
     def method(self) -> str:
@@ -91,6 +88,8 @@ class PostgresqlEraser:
                 with self.session.batch(gate) as cursor:
                     rows = Rows(self.catalog, ownership, cursor)
                     self._carry_out(rows, kind, run)
+                self._touched |= rows.done.touched
+                self._closed -= rows.done.touched
                 tally.taken += len(run)
                 tally.erased += rows.done.erased
                 tally.anonymised += rows.done.anonymised
@@ -102,7 +101,7 @@ class PostgresqlEraser:
     def finish(self, scope: Scope, gate: Gate) -> Tally:
         """Refreshes the materialised views over what was erased, and vacuums: bounded, and what is done once is done."""
         self._end_discovery()
-        return closing.close(self.session, self.catalog, self.relations, gate, self._closed)
+        return closing.close(self.session, self.catalog, self.relations, gate, self._touched, self._closed)
 
     def redact(self, scope: Scope, item: Item, gate: Gate) -> Tally:
         """Takes the subject's identifiers out of one row that is somebody else's and stays."""
@@ -170,6 +169,3 @@ def _runs(items: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
         listed = list(run)
         for start in range(0, len(listed), BATCH):
             yield kind, listed[start : start + BATCH]
-
-
-__all__ = ["Action", "Cursor", "Part", "Permanent", "PostgresqlEraser", "connect"]

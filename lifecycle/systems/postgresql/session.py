@@ -28,6 +28,11 @@ def q(name: str) -> str:
     return '"' + name.replace('"', '""').replace("%", "%%") + '"'
 
 
+def plain(quoted: str) -> str:
+    """A quoted identifier for a statement without parameters."""
+    return quoted.replace("%%", "%")
+
+
 def array(values: list[Any]) -> str:
     """The text of a PostgreSQL array; one literal parses far faster than thousands of parameters."""
     return "{" + ",".join(_element(value) for value in values) + "}"
