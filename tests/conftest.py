@@ -8,7 +8,6 @@ import atexit
 import json
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,7 @@ def _bring_up() -> None:
         mine = os.getpid()
         atexit.register(lambda: control.down(RUN_DIR) if os.getpid() == mine else None)
     control.up(RUN_DIR)
-    if find_spec("compliance.actions.heads"):  # while rooms are being built; removed when it is there
-        django.setup()
+    django.setup()
 
 
 # On import and not in a hook: the conftest files below this folder, which pytest imports before it calls
