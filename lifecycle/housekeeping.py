@@ -36,7 +36,9 @@ def sweep() -> dict[str, int]:
     for name, duty in duties.items():
         try:
             done[name] = duty()
-        except Exception as failure:  # one duty's failure must not stop the others; it is tried again in a minute
+        except (
+            Exception
+        ) as failure:  # one duty's failure must not stop the others; it is tried again in a minute
             log.error("housekeeping duty %s failed: %s", name, type(failure).__name__)
             done[name] = -1
     return done
@@ -75,7 +77,9 @@ def resume_unblocked() -> int:
 def reopen_due() -> int:
     """Parts that were retained until a date that has passed."""
     reopened = 0
-    kept = ErasureRequest.objects.filter(state__in=[STATES.PARTIALLY_COMPLETED, STATES.RETAINED], closed_at=None)
+    kept = ErasureRequest.objects.filter(
+        state__in=[STATES.PARTIALLY_COMPLETED, STATES.RETAINED], closed_at=None
+    )
     for request in kept:
         if due := planning.came_due(request, timezone.now()):
             actions.reopen(request, actor=SYSTEM, reason=f"The retention of {', '.join(due)} ended.")
@@ -97,7 +101,9 @@ def close_watched() -> int:
     """Cases whose watch has ended: the case key goes."""
     closed = 0
     over = ErasureRequest.objects.filter(
-        state__in=[STATES.COMPLETED, STATES.REJECTED, STATES.CANCELLED], closed_at=None, watch_until__lt=timezone.now()
+        state__in=[STATES.COMPLETED, STATES.REJECTED, STATES.CANCELLED],
+        closed_at=None,
+        watch_until__lt=timezone.now(),
     )
     for request in over:
         try:

@@ -24,7 +24,9 @@ def resolve(reference: str) -> str:
     scheme, _, rest = reference.partition(":")
     if scheme == "env":
         if rest not in os.environ:
-            raise Permanent(f"The secret reference {reference} names an environment variable that is not set.")
+            raise Permanent(
+                f"The secret reference {reference} names an environment variable that is not set."
+            )
         return os.environ[rest]
     if scheme == "file":
         return _from_file(rest)

@@ -15,7 +15,6 @@ from lifecycle.erasure import workflow as erasing  # noqa: F401  (registers the 
 from lifecycle.preservation import steps as preservation
 from lifecycle.preservation import workflow as preserving
 
-
 sweeper.register_chore("housekeeping", housekeeping.sweep)
 
 

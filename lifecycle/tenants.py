@@ -99,7 +99,10 @@ def add_contact(tenant: Tenant, *, actor: Actor, role: str, mail: str, public_ke
             tenant=tenant,
             role=role,
             mail_hmac=pseudonyms.of_mail(mail),
-            defaults={"sealed_mail": seal(key, mail.encode(), f"contact/{tenant.pk}"), "public_key": public_key},
+            defaults={
+                "sealed_mail": seal(key, mail.encode(), f"contact/{tenant.pk}"),
+                "public_key": public_key,
+            },
         )
         audit.record("contact.added", actor=actor, tenant_id=tenant.pk, data={"role": role})
     return contact

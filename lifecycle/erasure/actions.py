@@ -22,7 +22,9 @@ STATES = ErasureRequest.State
 def start(request: ErasureRequest, *, actor: Actor = SYSTEM) -> Run:
     """Starts the run of an approved (or reopened) request; the one that is live already is returned."""
     if request.state not in (STATES.SCHEDULED, STATES.REOPENED):
-        raise Refused(f"Request {request.pk} is {request.get_state_display()}: only an approved one is executed.")
+        raise Refused(
+            f"Request {request.pk} is {request.get_state_display()}: only an approved one is executed."
+        )
     with transaction.atomic():
         case = cases.open_case(request)
         run = runs.start(cases.WORKFLOW, request.pk, tenant_id=request.tenant_id, actor=actor)
@@ -54,7 +56,13 @@ def retry(request: ErasureRequest, *, actor: Actor, system: str | None = None) -
         raise Refused(f"Request {request.pk} was never started.")
     with transaction.atomic():
         SystemLine.objects.filter(case_id=request.pk, state=SystemLine.State.FAILED).update(rounds=0)
-        audit.record("erasure.retried", actor=actor, tenant_id=request.tenant_id, case_id=request.pk, data={"system": system or "all"})
+        audit.record(
+            "erasure.retried",
+            actor=actor,
+            tenant_id=request.tenant_id,
+            case_id=request.pk,
+            data={"system": system or "all"},
+        )
         runs.retry(run, actor=actor, lane=system)
     return run
 

@@ -37,7 +37,9 @@ def note_before(file: CaseFile, line: SystemLine, context: Context) -> None:
             defaults={
                 "count": len(entries),
                 "digest": _digest(entries),
-                "sealed_entries": seal(file.key, zstandard.compress(b"".join(entries)), _context(line, owner)),
+                "sealed_entries": seal(
+                    file.key, zstandard.compress(b"".join(entries)), _context(line, owner)
+                ),
                 "verdict": BystanderGroup.Verdict.OPEN,
                 "lost": 0,
             },
@@ -94,16 +96,22 @@ def _digest(entries: Iterable[bytes]) -> str:
 
 
 def _keys_before(file: CaseFile, line: SystemLine, group: BystanderGroup) -> set[bytes]:
-    plain = zstandard.decompress(unseal(file.key, bytes(group.sealed_entries or b""), _context(line, group.owner)))
+    plain = zstandard.decompress(
+        unseal(file.key, bytes(group.sealed_entries or b""), _context(line, group.owner))
+    )
     return {plain[start : start + 8] for start in range(0, len(plain), 16)}
 
 
 def _taken_by_other_cases(line: SystemLine) -> set[bytes]:
     """Key hashes of what other cases destroyed in the same system and region since this case began."""
     began = line.canaries.order_by("planted_at").values_list("planted_at", flat=True).first()
-    others = SystemLine.objects.filter(system=line.system, environment__region=line.environment.region).exclude(case=line.case)
+    others = SystemLine.objects.filter(
+        system=line.system, environment__region=line.environment.region
+    ).exclude(case=line.case)
     if began is not None:
-        others = others.filter(Q(chunks__erased_at__gte=began) | Q(chunks__erased_at=None, state=SystemLine.State.ERASING))
+        others = others.filter(
+            Q(chunks__erased_at__gte=began) | Q(chunks__erased_at=None, state=SystemLine.State.ERASING)
+        )
     taken: set[bytes] = set()
     for other in others.distinct().select_related("case", "environment"):
         taken.update(manifest.destroyed_hashes(other, cases.key_of(other.case_id)))

@@ -77,7 +77,11 @@ def _collect(file: CaseFile, salt: bytes) -> dict[str, Any]:
         "manifest_digest": _manifest_digest(file),
         "software": SOFTWARE,
         "pending": [
-            {"system": each.system, "until": _at(each.purge_by), "why": "the provider keeps deleted data, out of reach"}
+            {
+                "system": each.system,
+                "until": _at(each.purge_by),
+                "why": "the provider keeps deleted data, out of reach",
+            }
             for each in file.case.lines.exclude(purge_by=None)
         ],
     }
@@ -99,7 +103,11 @@ def _line(line: SystemLine) -> dict[str, Any]:
         "verified_at": _at(line.verified_at),
         "purge_by": _at(line.purge_by),
         "locked_until": _at(line.locked_until),
-        "detail": {name: line.detail[name] for name in ("attack_score", "mapping_kept", "notes") if name in line.detail},
+        "detail": {
+            name: line.detail[name]
+            for name in ("attack_score", "mapping_kept", "notes")
+            if name in line.detail
+        },
     }
 
 
@@ -116,7 +124,9 @@ def _who(actor: str) -> str:
 
 
 def _holds(file: CaseFile) -> list[dict[str, Any]]:
-    found = LegalHold.objects.filter(tenant_id=file.request.tenant_id, subject_pseudonym__in=["", file.request.subject_pseudonym])
+    found = LegalHold.objects.filter(
+        tenant_id=file.request.tenant_id, subject_pseudonym__in=["", file.request.subject_pseudonym]
+    )
     since = file.request.received_at
     return [
         {
@@ -154,12 +164,16 @@ def _retained(file: CaseFile) -> list[dict[str, Any]]:
 
 def canaries(line_ids: Any) -> dict[str, Any]:
     """{planted, remaining, by_shape} over some lines."""
-    rows = Canary.objects.filter(line__in=list(line_ids)).exclude(state__in=[Canary.State.INTENDED, Canary.State.LIFTED])
+    rows = Canary.objects.filter(line__in=list(line_ids)).exclude(
+        state__in=[Canary.State.INTENDED, Canary.State.LIFTED]
+    )
     gone = rows.filter(state=Canary.State.GONE).count()
     return {
         "planted": rows.count(),
         "remaining": rows.count() - gone,
-        "by_shape": dict(sorted(Counter(f"{s}:{n}" for s, n in rows.values_list("line__system", "shape")).items())),
+        "by_shape": dict(
+            sorted(Counter(f"{s}:{n}" for s, n in rows.values_list("line__system", "shape")).items())
+        ),
     }
 
 
@@ -169,7 +183,9 @@ def bystanders(line_ids: Any) -> dict[str, int]:
     return {
         "unchanged": rows.filter(verdict=BystanderGroup.Verdict.UNCHANGED).count(),
         "changed": rows.filter(verdict=BystanderGroup.Verdict.CHANGED).count(),
-        "unexplained": rows.filter(verdict__in=[BystanderGroup.Verdict.UNEXPLAINED, BystanderGroup.Verdict.OPEN]).count(),
+        "unexplained": rows.filter(
+            verdict__in=[BystanderGroup.Verdict.UNEXPLAINED, BystanderGroup.Verdict.OPEN]
+        ).count(),
         "items": rows.aggregate(total=Sum("count"))["total"] or 0,
     }
 

@@ -20,7 +20,9 @@ class Held(Exception):
         self.holds = holds
 
 
-def destroy(file: CaseFile, system: str, work: Callable[[Gate], Result], *, category: str = "") -> Result | None:
+def destroy(
+    file: CaseFile, system: str, work: Callable[[Gate], Result], *, category: str = ""
+) -> Result | None:
     """Runs `work` inside one fenced batch. None: the batch ended at its deadline, call again with what is left.
 
     Raises Held when a hold in force covers it.
@@ -50,4 +52,6 @@ def taken(tally: Tally | None) -> int:
 def patience(failures: int) -> None:
     """Raises Transient when batches keep ending at their deadline with nothing done."""
     if failures >= 5:
-        raise Transient("Five batches in a row ended at their deadline with nothing done: the system is too slow or stopped.")
+        raise Transient(
+            "Five batches in a row ended at their deadline with nothing done: the system is too slow or stopped."
+        )

@@ -22,8 +22,13 @@ def add(
     line: SystemLine, key: bytes, items: Sequence[Item], *, index: int, pass_number: int = 0
 ) -> ManifestChunk:
     """Seals one chunk at `index`. Written again at the same index (a slice that was interrupted), it replaces itself."""
-    plain = json.dumps([[each.kind, each.key, each.category, str(each.action), each.size] for each in items]).encode()
-    before = ManifestChunk.objects.filter(line=line, index=index - 1).values_list("digest", flat=True).first() or ""
+    plain = json.dumps(
+        [[each.kind, each.key, each.category, str(each.action), each.size] for each in items]
+    ).encode()
+    before = (
+        ManifestChunk.objects.filter(line=line, index=index - 1).values_list("digest", flat=True).first()
+        or ""
+    )
     kinds = Counter(f"{each.kind}:{each.action}" for each in items)
     chunk, _ = ManifestChunk.objects.update_or_create(
         line=line,
@@ -49,13 +54,18 @@ def next_index(line: SystemLine) -> int:
 def items(chunk: ManifestChunk, key: bytes) -> list[Item]:
     """The items of one chunk, unsealed. Raises SealBroken when a byte of it was changed."""
     plain = zstandard.decompress(unseal(key, bytes(chunk.sealed), _context(chunk.line, chunk.index)))
-    return [Item(kind, where, category, Action(action), size) for kind, where, category, action, size in json.loads(plain)]
+    return [
+        Item(kind, where, category, Action(action), size)
+        for kind, where, category, action, size in json.loads(plain)
+    ]
 
 
 def destroyed_hashes(line: SystemLine, key: bytes) -> Iterator[bytes]:
     """The key hash of each item that this line took away: what other cases' bystanders may miss."""
     for chunk in line.chunks.exclude(erased_at=None).iterator(chunk_size=20):
-        yield from (key_hash(item.kind, item.key) for item in items(chunk, key) if item.action != Action.RETAIN)
+        yield from (
+            key_hash(item.kind, item.key) for item in items(chunk, key) if item.action != Action.RETAIN
+        )
 
 
 def mark_erased(chunk: ManifestChunk) -> None:

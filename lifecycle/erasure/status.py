@@ -12,7 +12,18 @@ from lifecycle.erasure import evidence
 from lifecycle.erasure.actions import live_run
 from lifecycle.models import ErasureCase, Run, Step, SystemLine
 
-_ORDER = ["failed", "locked", "waiting", "discovered", "erasing", "verifying", "retained", "anonymised", "pending_purge", "erased"]
+_ORDER = [
+    "failed",
+    "locked",
+    "waiting",
+    "discovered",
+    "erasing",
+    "verifying",
+    "retained",
+    "anonymised",
+    "pending_purge",
+    "erased",
+]
 
 
 def of(request: ErasureRequest) -> dict[str, Any]:
@@ -47,16 +58,30 @@ def _systems(request: ErasureRequest, lines: list[SystemLine], run: Run | None) 
     systems: dict[str, Any] = {}
     if not lines:
         return {
-            name: {"state": "waiting", "found": counted.get("found", 0), "erased": 0, "anonymised": 0, "residue": None, "attempts": 0, "seconds": 0.0}
+            name: {
+                "state": "waiting",
+                "found": counted.get("found", 0),
+                "erased": 0,
+                "anonymised": 0,
+                "residue": None,
+                "attempts": 0,
+                "seconds": 0.0,
+            }
             for name, counted in request.preview.items()
         }
     for line in lines:
-        own = systems.setdefault(line.system, {"states": [], "found": 0, "erased": 0, "anonymised": 0, "retained": 0, "residues": []})
+        own = systems.setdefault(
+            line.system,
+            {"states": [], "found": 0, "erased": 0, "anonymised": 0, "retained": 0, "residues": []},
+        )
         own["states"].append(line.state)
         own["residues"].append(line.residue)
         for name in ("found", "erased", "anonymised", "retained"):
             own[name] += getattr(line, name)
-    return {name: _one(own, [each for each in steps if each.lane == name], lines, name) for name, own in systems.items()}
+    return {
+        name: _one(own, [each for each in steps if each.lane == name], lines, name)
+        for name, own in systems.items()
+    }
 
 
 def _one(own: dict[str, Any], steps: list[Step], lines: list[SystemLine], name: str) -> dict[str, Any]:
@@ -76,8 +101,12 @@ def _one(own: dict[str, Any], steps: list[Step], lines: list[SystemLine], name: 
         "error": (failed.error if failed else (current.error if current else "")) or "",
         "step": current.name if current else "",
         "progress": describe_step(current) if current else None,
-        "locked_until": max((_at(each.locked_until) or "" for each in lines if each.system == name), default="") or None,
-        "purge_by": max((_at(each.purge_by) or "" for each in lines if each.system == name), default="") or None,
+        "locked_until": max(
+            (_at(each.locked_until) or "" for each in lines if each.system == name), default=""
+        )
+        or None,
+        "purge_by": max((_at(each.purge_by) or "" for each in lines if each.system == name), default="")
+        or None,
     }
 
 

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 def every() -> float:
     """Seconds between two looks at one case: a day, or a tenth of a shortened watch."""
-    return max(1.0, min(86_400.0, settings.WATCH_SECONDS / 10))
+    return max(1.0, min(86_400.0, float(settings.WATCH_SECONDS) / 10))
 
 
 def look(request: ErasureRequest) -> int:
@@ -24,7 +24,8 @@ def look(request: ErasureRequest) -> int:
     file = cases.of_request(request)
     _, found = intake.count(request.tenant, file.scope, file.datamap)
     back = {
-        name: sum(number for action, number in each["actions"].items() if action != "retain") for name, each in found.items()
+        name: sum(number for action, number in each["actions"].items() if action != "retain")
+        for name, each in found.items()
     }
     back = {name: number for name, number in back.items() if number}
     trail.note(request, "erasure.watched", found=back)
@@ -40,7 +41,10 @@ def due(request: ErasureRequest) -> bool:
     from compliance.models import AuditEvent
 
     last = (
-        AuditEvent.objects.filter(case_id=request.pk, verb="erasure.watched").order_by("-seq").values_list("at", flat=True).first()
+        AuditEvent.objects.filter(case_id=request.pk, verb="erasure.watched")
+        .order_by("-seq")
+        .values_list("at", flat=True)
+        .first()
     )
     since = last or request.completed_at
     return since is None or (timezone.now() - since).total_seconds() >= every()

@@ -64,7 +64,9 @@ def preserve(context: Context) -> Outcome:
 def lift_canaries(context: Context) -> Outcome:
     """Markers of ours come out of what is held; a case that goes on later plants new ones."""
     hold = LegalHold.objects.get(pk=context.run.subject)
-    stopped = ErasureRequest.objects.filter(tenant_id=hold.tenant_id, state=ErasureRequest.State.BLOCKED_BY_HOLD)
+    stopped = ErasureRequest.objects.filter(
+        tenant_id=hold.tenant_id, state=ErasureRequest.State.BLOCKED_BY_HOLD
+    )
     for case in ErasureCase.objects.filter(request__in=stopped):
         for system in sorted(set(case.lines.values_list("system", flat=True))):
             plant.lift(context.run, {"request": case.pk, "system": system})
@@ -87,7 +89,9 @@ def release(hold: LegalHold) -> int:
     for environment in scopes.environments(hold):
         own = Preserved.objects.filter(hold=hold, environment=environment, system="s3")
         shared = set(
-            Preserved.objects.filter(environment=environment, system="s3", key_hash__in=own.values("key_hash"))
+            Preserved.objects.filter(
+                environment=environment, system="s3", key_hash__in=own.values("key_hash")
+            )
             .exclude(hold=hold)
             .filter(hold__state__in=LegalHold.BLOCKING)
             .values_list("key_hash", flat=True)

@@ -40,7 +40,11 @@ def _slice(context: Context, file: CaseFile, line: SystemLine, cursor: dict[str,
             context.heartbeat()
             if page.entries:
                 manifest.add(line, file.key, page.entries, index=cursor["index"])
-                cursor = {**cursor, "index": cursor["index"] + 1, "found": cursor["found"] + len(page.entries)}
+                cursor = {
+                    **cursor,
+                    "index": cursor["index"] + 1,
+                    "found": cursor["found"] + len(page.entries),
+                }
             cursor = {**cursor, "inner": page.cursor}
             if page.cursor is None or context.time_left() <= 0:
                 return cursor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -16,7 +17,7 @@ from lifecycle.erasure import cases, fencing, lines, manifest
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.erasure.steps import plant
 from lifecycle.models import ManifestChunk, SystemLine
-from lifecycle.systems.base import Action, Eraser, Item, Locked, Tally, Transient, key_hash
+from lifecycle.systems.base import Action, Eraser, Gate, Item, Locked, Tally, Transient, key_hash
 
 MOST_PASSES = 12
 
@@ -63,7 +64,11 @@ def settle(context: Context, file: CaseFile, line: SystemLine) -> Outcome | None
 
 def _chunk(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser, chunk: ManifestChunk) -> None:
     held = file.scope.held_categories
-    todo = [each for each in manifest.items(chunk, file.key) if each.action != Action.RETAIN and each.category not in held]
+    todo = [
+        each
+        for each in manifest.items(chunk, file.key)
+        if each.action != Action.RETAIN and each.category not in held
+    ]
     for category, group in groupby(todo, key=lambda each: each.category):
         _group(context, file, line, eraser, list(group), category)
     manifest.mark_erased(chunk)
@@ -77,9 +82,7 @@ def _group(
         if context.time_left() <= 0:
             raise TimeUp
         batch = items[at : at + size]
-        tally = fencing.destroy(
-            file, line.system, lambda gate, batch=batch: eraser.erase(file.scope, batch, gate), category=category
-        )
+        tally = fencing.destroy(file, line.system, partial(_send, eraser, file, batch), category=category)
         at += fencing.taken(tally)
         _note_locked(line, tally)
         context.heartbeat()
@@ -88,6 +91,10 @@ def _group(
         else:
             idle, size = idle + 1, max(1, size // 4)
             fencing.patience(idle)
+
+
+def _send(eraser: Eraser, file: CaseFile, batch: Sequence[Item], gate: Gate) -> Tally:
+    return eraser.erase(file.scope, batch, gate)
 
 
 def _note_locked(line: SystemLine, tally: Tally | None) -> None:
@@ -102,7 +109,9 @@ def _passes(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser) 
         known = {"of": [file.case.round, line.rounds], "number": 0, "clean": 0}
     while known["clean"] < eraser.clean_passes:
         if known["number"] >= MOST_PASSES:
-            raise Transient(f"{line.system} still yields new items after {MOST_PASSES} passes: something writes for the subject.")
+            raise Transient(
+                f"{line.system} still yields new items after {MOST_PASSES} passes: something writes for the subject."
+            )
         known["number"] += 1
         fresh = _pass(context, file, line, eraser, known["number"])
         known["clean"] = 0 if fresh else known["clean"] + 1
@@ -155,11 +164,15 @@ def _held(context: Context, held: fencing.Held) -> Outcome:
 
 
 def _more(context: Context, line: SystemLine) -> Outcome:
-    return More({"at": str(timezone.now())}, done=line.erased + line.anonymised, total=line.found, unit="items")
+    return More(
+        {"at": str(timezone.now())}, done=line.erased + line.anonymised, total=line.found, unit="items"
+    )
 
 
 def _locked(line: SystemLine) -> Outcome:
     lines.mark(line, SystemLine.State.LOCKED)
     until = line.locked_until or timezone.now() + timedelta(days=1)
     number = len(line.detail["locked"])
-    return Wait(until, f"{line.system}: {number} items are locked until {until:%Y-%m-%d %H:%M} UTC and not erased.")
+    return Wait(
+        until, f"{line.system}: {number} items are locked until {until:%Y-%m-%d %H:%M} UTC and not erased."
+    )

@@ -28,7 +28,9 @@ def run(context: Context) -> Outcome:
     context.undo(THAW, request=request.pk)
     for environment in places.environments(request.tenant_id):
         if "postgresql" in environment.places:
-            freeze.freeze(places.place(environment, "postgresql"), file.datamap, _as_stored(file.scope.subject))
+            freeze.freeze(
+                places.place(environment, "postgresql"), file.datamap, _as_stored(file.scope.subject)
+            )
     if case.frozen_at is None:
         case.frozen_at = timezone.now()
         case.save(update_fields=["frozen_at"])

@@ -36,7 +36,9 @@ def plant(file: CaseFile, line: SystemLine, context: Context) -> int:
         for shape in eraser.shapes(file.scope):
             canary = line.canaries.filter(shape=shape).first()
             if canary is None:
-                canary = Canary.objects.create(line=line, shape=shape, marker=f"canary{secrets.token_hex(12)}")
+                canary = Canary.objects.create(
+                    line=line, shape=shape, marker=f"canary{secrets.token_hex(12)}"
+                )
             if canary.state in (Canary.State.INTENDED, Canary.State.LIFTED):
                 made = eraser.plant(file.scope, shape, canary.marker)
                 canary.sealed_place = seal_json(file.key, {"place": made.place}, f"canary/{canary.marker}")
@@ -49,13 +51,16 @@ def plant(file: CaseFile, line: SystemLine, context: Context) -> int:
 def see(file: CaseFile, line: SystemLine, context: Context) -> None:
     """Requires that the verifier finds every canary now. A verifier that is blind must not certify later."""
     waiting = {
-        each.marker: each for each in line.canaries.filter(state__in=[Canary.State.PLANTED, Canary.State.SEEN])
+        each.marker: each
+        for each in line.canaries.filter(state__in=[Canary.State.PLANTED, Canary.State.SEEN])
     }
     with places.verifier(line.environment, line.system, file.datamap) as verifier:
         seen = _markers_seen(file, verifier, set(waiting), context)
     missing = [each.shape for marker, each in waiting.items() if marker not in seen]
     if missing:
-        raise Transient(f"The verifier of {line.system} does not see the canaries in: {', '.join(sorted(missing))}.")
+        raise Transient(
+            f"The verifier of {line.system} does not see the canaries in: {', '.join(sorted(missing))}."
+        )
     line.canaries.filter(marker__in=seen, state=Canary.State.PLANTED).update(state=Canary.State.SEEN)
 
 
@@ -66,7 +71,11 @@ def _markers_seen(file: CaseFile, verifier: Verifier, markers: set[str], context
         page = verifier.search(file.scope, cursor)
         for hit in page.entries:
             if hit.needle == "canary":
-                seen |= {marker for marker in markers if marker in hit.key or marker in hit.excerpt or marker in hit.place}
+                seen |= {
+                    marker
+                    for marker in markers
+                    if marker in hit.key or marker in hit.excerpt or marker in hit.place
+                }
         context.heartbeat()
         cursor = page.cursor
         if cursor is None or seen >= markers:

@@ -27,11 +27,17 @@ def run(context: Context) -> Outcome:
         except fencing.Held as held:
             return Blocked(str(held))
         context.heartbeat()
-    stale = [line.system for line in file.case.lines.all() if line.detail.get("anchors") != file.case.anchors_digest]
+    stale = [
+        line.system
+        for line in file.case.lines.all()
+        if line.detail.get("anchors") != file.case.anchors_digest
+    ]
     if stale:
         for system in sorted(set(stale)):
             runs.rerun(context.run, name="verify", lane=system)
-        raise Transient(f"What the subject's rows lead to changed after {', '.join(sorted(set(stale)))} was verified: it is verified again.")
+        raise Transient(
+            f"What the subject's rows lead to changed after {', '.join(sorted(set(stale)))} was verified: it is verified again."
+        )
     return Done()
 
 
@@ -39,13 +45,17 @@ def waiting_for(file: CaseFile) -> list[str]:
     """Sentences that name what blocks the certificate; [] when nothing does."""
     reasons = []
     if count := file.request.mentions.filter(choice=Mention.Choice.OPEN).count():
-        reasons.append(f"{count} mentions of the person in other people's data wait for an officer's decision.")
+        reasons.append(
+            f"{count} mentions of the person in other people's data wait for an officer's decision."
+        )
     pending = file.request.recipients.filter(state=Recipient.State.PENDING).values_list("name", flat=True)
     if pending:
         reasons.append(f"Recipients still to be settled: {', '.join(pending)}.")
     lost = BystanderGroup.objects.filter(line__case=file.case, verdict=BystanderGroup.Verdict.UNEXPLAINED)
     for group in lost.select_related("line"):
-        reasons.append(f"{group.lost} items of somebody else are gone from {group.line.system} and nothing explains it.")
+        reasons.append(
+            f"{group.lost} items of somebody else are gone from {group.line.system} and nothing explains it."
+        )
     return reasons
 
 
@@ -60,7 +70,9 @@ def carry_out(file: CaseFile, mention: Mention) -> None:
         else:
             redact = getattr(eraser, "redact", None)
             if redact is None:
-                raise Permanent(f"{mention.system} can't redact. Decide `erase` or `not this person` for the mention.")
+                raise Permanent(
+                    f"{mention.system} can't redact. Decide `erase` or `not this person` for the mention."
+                )
             done = fencing.destroy(file, mention.system, lambda gate: redact(file.scope, item, gate))
     if done is None:
         raise Transient(f"{mention.system} did not answer in time while a mention was carried out.")

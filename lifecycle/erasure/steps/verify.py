@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from django.utils import timezone
+
 from compliance.actions import executing, mentions
 from compliance.actors import SYSTEM
 from compliance.models import ErasureRequest
-from django.utils import timezone
 from lifecycle import places
 from lifecycle.engine.outcomes import Done, More, Outcome
 from lifecycle.engine.workflow import Context
@@ -44,7 +45,9 @@ def _start(line: int) -> dict[str, Any]:
     return {"line": line, "phase": "manifest", "chunk": 0, "inner": None, "residue": 0}
 
 
-def _line(context: Context, file: CaseFile, line: SystemLine, cursor: dict[str, Any]) -> Outcome | dict[str, Any]:
+def _line(
+    context: Context, file: CaseFile, line: SystemLine, cursor: dict[str, Any]
+) -> Outcome | dict[str, Any]:
     """Does one piece of one line; the next cursor, or an outcome that ends the slice."""
     if cursor["phase"] == "again":
         outcome = erase.settle(context, file, line)
@@ -107,7 +110,9 @@ def _back(line: SystemLine, file: CaseFile, items: list[Item]) -> None:
     fresh = {hashlib.sha256(f"{each.kind}\0{each.key}".encode()).hexdigest()[:24]: each for each in items}
     new = {name: each for name, each in fresh.items() if name not in seen}
     if new:
-        manifest.add(line, file.key, list(new.values()), index=manifest.next_index(line), pass_number=100 + line.rounds)
+        manifest.add(
+            line, file.key, list(new.values()), index=manifest.next_index(line), pass_number=100 + line.rounds
+        )
         lines.note(line, **{number: sorted(seen | set(new))[:20_000]})
 
 
@@ -157,7 +162,9 @@ def _judge(
 def _places(line: SystemLine, file: CaseFile) -> str:
     """The kinds and numbers of what is left, without a key of anybody."""
     latest = line.chunks.order_by("-index").first()
-    return ", ".join(f"{number} x {kind.partition(':')[0]}" for kind, number in (latest.kinds if latest else {}).items())
+    return ", ".join(
+        f"{number} x {kind.partition(':')[0]}" for kind, number in (latest.kinds if latest else {}).items()
+    )
 
 
 def _final(line: SystemLine) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from django.utils import timezone
@@ -24,13 +25,18 @@ class Command(NounCommand):
     def verify(self, _options: Options) -> Answer:
         """Every break as a sentence."""
         problems = heads.verify()
-        return Answer({"whole": not problems, "problems": problems}, problems or ["The chain is whole."], code=1 if problems else 0)
+        return Answer(
+            {"whole": not problems, "problems": problems},
+            problems or ["The chain is whole."],
+            code=1 if problems else 0,
+        )
 
     def export(self, options: Options) -> Any:
         """JSON lines, or one JSON list with --json."""
         if options["as_json"]:
             return list(audit.events())
-        audit.export(self.stdout)
+        for event in audit.events():
+            self.stdout.write(json.dumps(event, ensure_ascii=False, sort_keys=True))
         return Answer(None, [])
 
     def head(self, _options: Options) -> dict[str, Any]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
+
 from compliance.actions import certifying
 from compliance.certificate import verification
-from compliance.models import Certificate
+from compliance.models import Certificate, SaltEscrow
 from lifecycle.management.nouns import Answer, NounCommand, Options, table
 from lifecycle.management.people import acting_user, add_as
 
@@ -19,7 +21,9 @@ class Command(NounCommand):
 
     def add_verbs(self) -> None:
         verify = self.verb("verify", self.verify, "exit code 0 only when everything is genuine and complete")
-        verify.add_argument("files", nargs="+", metavar="FILE", help="the files of certificates, or folders of them")
+        verify.add_argument(
+            "files", nargs="+", metavar="FILE", help="the files of certificates, or folders of them"
+        )
         self.verb("list", self.list_, "certificates in the order of their chain")
         salt = self.verb("salt", self.salt, "open the escrowed salt of a commitment; needs two people")
         salt.add_argument("id", metavar="ID")
@@ -27,15 +31,25 @@ class Command(NounCommand):
 
     def verify(self, options: Options) -> Answer:
         """Every finding, by part."""
-        found = verification.verify([Path(each) for each in options["files"]])
-        rows = [{"part": each.part, "file": each.file, "problem": each.problem} for each in found]
-        lines = [f"{row['part']}: {row['problem']} ({row['file']})" for row in rows] or ["genuine and complete"]
+        found = verification.verify(
+            [Path(each) for each in options["files"]], trusted=[settings.SIGNING_FINGERPRINT]
+        )
+        rows = [{"part": str(each.part), "file": each.file, "problem": each.sentence} for each in found]
+        lines = [f"{row['part']}: {row['problem']} ({row['file']})" for row in rows] or [
+            "genuine and complete"
+        ]
         return Answer({"genuine": not rows, "findings": rows}, lines, code=1 if rows else 0)
 
     def list_(self, _options: Options) -> Answer:
         """The chain."""
         rows = [
-            {"number": each.number, "id": each.pk, "request": each.request_id, "kind": each.kind, "issued_at": f"{each.issued_at:%Y-%m-%dT%H:%M:%SZ}"}
+            {
+                "number": each.number,
+                "id": each.pk,
+                "request": each.request_id,
+                "kind": each.kind,
+                "issued_at": f"{each.issued_at:%Y-%m-%dT%H:%M:%SZ}",
+            }
             for each in Certificate.objects.order_by("number")
         ]
         heads = ("number", "id", "request", "kind", "issued_at")
@@ -44,5 +58,9 @@ class Command(NounCommand):
     def salt(self, options: Options) -> dict[str, Any]:
         """The first person asks, a second one opens."""
         certificate = Certificate.objects.get(pk=options["id"])
-        opened = certifying.open_escrow(certificate, actor=acting_user(options))
-        return {"certificate": certificate.pk, "salt": opened.hex() if opened else None}
+        actor = acting_user(options)
+        escrow = SaltEscrow.objects.filter(certificate=certificate).first()
+        if escrow is None or escrow.asked_by_id is None:
+            certifying.ask_salt(certificate, actor=actor)
+            return {"certificate": certificate.pk, "salt": None, "waits_for": "a second person"}
+        return {"certificate": certificate.pk, "salt": certifying.open_salt(escrow, actor=actor)}

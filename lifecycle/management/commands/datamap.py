@@ -17,14 +17,16 @@ class Command(NounCommand):
     help = "The data map: check, publish, show."
 
     def add_verbs(self) -> None:
-        check = self.verb("check", self.check, "name what lies in the live systems and nobody has classified")
+        check = self.verb(
+            "check", self.check_map, "name what lies in the live systems and nobody has classified"
+        )
         check.add_argument("--tenant", help="only this tenant's environments")
         publish = self.verb("publish", self.publish, "put a new version in force")
         publish.add_argument("file", metavar="FILE")
         add_as(publish)
         self.verb("show", self.show, "the version in force")
 
-    def check(self, options: Options) -> Answer:
+    def check_map(self, options: Options) -> Answer:
         """Exit code 1 while something is unclassified."""
         datamap = tenants.current_map()
         wanted = Tenant.objects.filter(pk=options["tenant"]) if options["tenant"] else Tenant.objects.all()
@@ -36,7 +38,11 @@ class Command(NounCommand):
                 seen.add(places)
                 found += tenants.drift(tenant, datamap)
         found = sorted(set(found))
-        return Answer({"version": datamap.version, "unclassified": found}, found or ["Everything is classified."], code=1 if found else 0)
+        return Answer(
+            {"version": datamap.version, "unclassified": found},
+            found or ["Everything is classified."],
+            code=1 if found else 0,
+        )
 
     def publish(self, options: Options) -> dict[str, Any]:
         """Publishes a file."""

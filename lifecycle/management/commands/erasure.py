@@ -9,7 +9,7 @@ from typing import Any
 
 from django.utils.dateparse import parse_datetime
 
-from compliance.actions import certifying, deciding, mentions, recipients
+from compliance.actions import deciding, mentions, recipients
 from compliance.actors import Actor
 from compliance.certificate import bundle
 from compliance.errors import Refused
@@ -36,7 +36,9 @@ class Command(NounCommand):
             ("extend", self.extend, "extend the clock once, with its notice"),
         ):
             self._decision(name, function, text).add_argument("--reason", required=True)
-        around = self._decision("around-hold", self.around_hold, "erase a tenant around its held users (legal)")
+        around = self._decision(
+            "around-hold", self.around_hold, "erase a tenant around its held users (legal)"
+        )
         around.add_argument("--reason", required=True)
         cancel = self._of_request("cancel", self.cancel, "cancel; what was planted is taken out again")
         add_as(cancel, required=False)
@@ -45,10 +47,12 @@ class Command(NounCommand):
         add_as(retry, required=False)
         retry.add_argument("--system", help="only this system")
         self._of_request("status", self.status, "state, systems, canaries, bystanders, certificate")
-        self._of_request("watch", self.watch, "follow a request until it ends or waits for a person").add_argument(
-            "--timeout", type=float, default=3600.0, help="seconds (default 3600)"
+        self._of_request(
+            "watch", self.watch, "follow a request until it ends or waits for a person"
+        ).add_argument("--timeout", type=float, default=3600.0, help="seconds (default 3600)")
+        self.verb("list", self.list_, "requests by deadline").add_argument(
+            "--state", choices=ErasureRequest.State.values
         )
-        self.verb("list", self.list_, "requests by deadline").add_argument("--state", choices=ErasureRequest.State.values)
         out = self._of_request("certificate", self.certificate, "write the certificate's files")
         out.add_argument("--out", required=True, metavar="DIR")
         self._add_people()
@@ -62,11 +66,15 @@ class Command(NounCommand):
         parser.add_argument("--ground", default="b", choices=list("abcdef"), help="letter of Art. 17(1)")
         parser.add_argument("--received-at", metavar="TIME", help="RFC 3339; starts the clock")
         parser.add_argument("--reason", default="")
-        parser.add_argument("--signature", help="detached Ed25519 signature of the person's own request (base64)")
+        parser.add_argument(
+            "--signature", help="detached Ed25519 signature of the person's own request (base64)"
+        )
         add_as(parser, required=False)
 
     def _add_people(self) -> None:
-        listing = self._of_request("mentions", self.mentions_, "mentions of the person in other people's data")
+        listing = self._of_request(
+            "mentions", self.mentions_, "mentions of the person in other people's data"
+        )
         add_as(listing)
         decide = self._decision("decide", self.decide, "decide one mention")
         decide.add_argument("--mention", type=int, required=True)
@@ -74,7 +82,9 @@ class Command(NounCommand):
         settle = self._decision("settle", self.settle, "settle a recipient that no adapter reaches")
         settle.add_argument("--recipient", required=True, metavar="NAME")
         settle.add_argument("--state", required=True, choices=["erased", "notified", "attested"])
-        settle.add_argument("--evidence", required=True, help="what proves it; only its hash is kept in clear")
+        settle.add_argument(
+            "--evidence", required=True, help="what proves it; only its hash is kept in clear"
+        )
 
     def _of_request(self, name: str, function: Any, text: str) -> Any:
         parser = self.verb(name, function, text)
@@ -105,28 +115,45 @@ class Command(NounCommand):
     def preview(self, options: Options) -> dict[str, Any]:
         """Counts again while nothing is decided, else shows what the approvers saw."""
         request = _request(options)
-        if request.state in (ErasureRequest.State.RECEIVED, ErasureRequest.State.VALIDATED, ErasureRequest.State.AWAITING_APPROVAL):
+        if request.state in (
+            ErasureRequest.State.RECEIVED,
+            ErasureRequest.State.VALIDATED,
+            ErasureRequest.State.AWAITING_APPROVAL,
+        ):
             request = intake.preview(request, actor=INTAKE, progress=self._progress)
-        systems = {name: {"found": each["found"], "kinds": each.get("kinds", {})} for name, each in request.preview.items()}
+        systems = {
+            name: {"found": each["found"], "kinds": each.get("kinds", {})}
+            for name, each in request.preview.items()
+        }
         return {"id": request.pk, "state": request.state, "digest": request.digest, "systems": systems}
 
     def approve(self, options: Options) -> dict[str, Any]:
         """Approves; without --digest what stands now is approved."""
         request = _request(options)
-        done = deciding.approve(request, actor=acting_user(options), digest=options["digest"] or request.digest)
+        done = deciding.approve(
+            request, actor=acting_user(options), digest=options["digest"] or request.digest
+        )
         return _brief(done)
 
     def reject(self, options: Options) -> dict[str, Any]:
         """Rejects."""
-        return _brief(deciding.reject(_request(options), actor=acting_user(options), reason=options["reason"]))
+        return _brief(
+            deciding.reject(_request(options), actor=acting_user(options), reason=options["reason"])
+        )
 
     def extend(self, options: Options) -> dict[str, Any]:
         """Extends."""
-        return _brief(deciding.extend(_request(options), actor=acting_user(options), reason=options["reason"]))
+        return _brief(
+            deciding.extend(_request(options), actor=acting_user(options), reason=options["reason"])
+        )
 
     def around_hold(self, options: Options) -> dict[str, Any]:
         """Erases the rest of a tenant around held users."""
-        return _brief(deciding.choose_around_hold(_request(options), actor=acting_user(options), reason=options["reason"]))
+        return _brief(
+            deciding.choose_around_hold(
+                _request(options), actor=acting_user(options), reason=options["reason"]
+            )
+        )
 
     def cancel(self, options: Options) -> dict[str, Any]:
         """Cancels."""
@@ -151,7 +178,8 @@ class Command(NounCommand):
             request.refresh_from_db()
             now = status.of(request)
             line = f"{now['state']}: " + ", ".join(
-                f"{name} {each['state']} {each['erased'] + each['anonymised']}/{each['found']}" for name, each in now["systems"].items()
+                f"{name} {each['state']} {each['erased'] + each['anonymised']}/{each['found']}"
+                for name, each in now["systems"].items()
             )
             if line != before:
                 self.stderr.write(line)
@@ -176,8 +204,9 @@ class Command(NounCommand):
         request = _request(options)
         newest = request.certificates.order_by("-number").first()
         if newest is None:
-            raise Refused(f"Request {request.pk} is {request.get_state_display()}: it has no certificate yet.")
-        certifying.note_handed_out(newest, actor=INTAKE)
+            raise Refused(
+                f"Request {request.pk} is {request.get_state_display()}: it has no certificate yet."
+            )
         written = bundle.write(newest, Path(options["out"]))
         return {"certificate": newest.pk, "files": sorted(str(path) for path in written)}
 
@@ -197,7 +226,9 @@ class Command(NounCommand):
         """Settles one recipient; the run looks again."""
         request = _request(options)
         recipient = request.recipients.get(name=options["recipient"])
-        recipients.settle(recipient, actor=acting_user(options), state=options["state"], evidence=options["evidence"])
+        recipients.settle(
+            recipient, actor=acting_user(options), state=options["state"], evidence=options["evidence"]
+        )
         actions.wake(request)
         return _brief(request)
 
@@ -233,5 +264,3 @@ def _time(text: str | None) -> datetime | None:
     if found is None or found.tzinfo is None:
         raise misuse(f"{text!r} is no RFC 3339 time with a zone, such as 2026-01-31T12:00:00Z.")
     return found
-
-

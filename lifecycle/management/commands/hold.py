@@ -23,7 +23,9 @@ class Command(NounCommand):
     help = "Legal holds: place, release, list, show."
 
     def add_verbs(self) -> None:
-        place = self.verb("place", self.place, "place a hold; when it returns, no deletion in its scope is in flight")
+        place = self.verb(
+            "place", self.place, "place a hold; when it returns, no deletion in its scope is in flight"
+        )
         place.add_argument("--tenant", required=True)
         place.add_argument("--user", help="one custodian; the whole tenant where it is missing")
         place.add_argument("--category", default="", help="one data category; every one where it is missing")
@@ -61,7 +63,9 @@ class Command(NounCommand):
 
     def release(self, options: Options) -> dict[str, Any]:
         """Releases in two steps, by two people."""
-        hold = holds.release(LegalHold.objects.get(pk=options["id"]), actor=acting_user(options), reason=options["reason"])
+        hold = holds.release(
+            LegalHold.objects.get(pk=options["id"]), actor=acting_user(options), reason=options["reason"]
+        )
         return self._answer(hold)
 
     def list_(self, options: Options) -> Answer:
@@ -87,7 +91,12 @@ class Command(NounCommand):
                 break
             time.sleep(0.1)
             hold.refresh_from_db()
-        return {"id": hold.pk, "state": hold.state, "preserved": hold.preserved, "already_gone": hold.already_gone}
+        return {
+            "id": hold.pk,
+            "state": hold.state,
+            "preserved": hold.preserved,
+            "already_gone": hold.already_gone,
+        }
 
 
 def _until(text: str | None) -> datetime | None:

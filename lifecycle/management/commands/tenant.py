@@ -20,7 +20,14 @@ class Command(NounCommand):
     def list_(self, _options: Options) -> Answer:
         """Every tenant."""
         rows = [
-            {"id": each.pk, "name": each.name, "kind": each.kind, "tier": each.tier, "status": each.status, "region": each.home_region}
+            {
+                "id": each.pk,
+                "name": each.name,
+                "kind": each.kind,
+                "tier": each.tier,
+                "status": each.status,
+                "region": each.home_region,
+            }
             for each in Tenant.objects.all()
         ]
         heads = ("id", "name", "kind", "tier", "status", "region")
@@ -36,7 +43,13 @@ class Command(NounCommand):
             "tier": tenant.tier,
             "status": tenant.status,
             "environments": [
-                {"id": each.pk, "region": each.region, "role": each.role, "places": each.places, "gone": each.gone_at is not None}
+                {
+                    "id": each.pk,
+                    "region": each.region,
+                    "role": each.role,
+                    "places": each.places,
+                    "gone": each.gone_at is not None,
+                }
                 for each in tenant.environments.all()
             ],
         }
