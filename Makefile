@@ -19,7 +19,7 @@ test: setup       ## the tests
 	@bin/test
 
 chaos: setup      ## the long trials
-	@bin/with pytest -m chaos --timeout 3600
+	@LIFECYCLE_RUN_DIR=$(CURDIR)/.run/chaos bin/with pytest -m chaos --timeout 3600
 
 bench: setup      ## speed beside the best raw tools
 	@bin/with python -m bench
