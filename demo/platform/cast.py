@@ -25,17 +25,23 @@ class Customer:
 
 
 def _host(tenant: str) -> str:
-    return "tenant-" + "".join(each if each.isascii() and each.isalnum() else f"x{ord(each):x}" for each in tenant)
+    return "tenant-" + "".join(
+        each if each.isascii() and each.isalnum() else f"x{ord(each):x}" for each in tenant
+    )
 
 
 CUSTOMERS = (
     Customer("1", "One & Sons", EAST),
-    Customer("17", "Seventeen GmbH", EAST, kind="regulated", tier="gold", users=("ada", "bob", "cyd", "dan", "eve")),
+    Customer(
+        "17", "Seventeen GmbH", EAST, kind="regulated", tier="gold", users=("ada", "bob", "cyd", "dan", "eve")
+    ),
     Customer("117", "Oneseventeen Ltd", EAST),
     Customer("1*", "Star Holdings", EAST),
     Customer("a_b", "Underscore AB", EAST),
     Customer("größe", "Größe AG", EAST, users=("zoë", "zoe", "bob")),
-    Customer("acme", "Acme Inc", EAST, kind="contracted", tier="platinum", users=("u-1", "u-12", "u-123", "U-1")),
+    Customer(
+        "acme", "Acme Inc", EAST, kind="contracted", tier="platinum", users=("u-1", "u-12", "u-123", "U-1")
+    ),
     Customer("acme-eu", "Acme Europe", WEST, users=("u-1", "u-2")),
 )
 

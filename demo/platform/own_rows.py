@@ -9,7 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 
-from compliance import access
+from compliance import access, pseudonyms
 from compliance.actors import SYSTEM
 from compliance.models import RetentionRule
 from config.environment import ROOT
@@ -18,6 +18,7 @@ from demo.stack.describe import record_admins
 from demo.stack.place import Place
 from lifecycle import tenants
 from lifecycle.engine.schedules import ensure_schedules
+from lifecycle.models import Contact, Environment, Tenant
 
 ROLE_OF = {
     "officer": "compliance officer",
@@ -48,10 +49,12 @@ def seed_platform(stack: dict[str, Any]) -> None:
 
 
 def people(passwords: dict[str, str]) -> None:
-    """One account per name, with its role's group and the password that the stack keeps."""
+    """One account per name, with its role's group; a new one gets the password that the stack keeps."""
     for name, role in ROLE_OF.items():
-        user, made = User.objects.get_or_create(username=name, defaults={"is_staff": True, "email": f"{name}@lifecycle.example"})
-        if made or not user.check_password(passwords[name]):
+        user, made = User.objects.get_or_create(
+            username=name, defaults={"is_staff": True, "email": f"{name}@lifecycle.example"}
+        )
+        if made:
             user.set_password(passwords[name])
             user.save()
         user.groups.set([Group.objects.get(name=role)])
@@ -70,12 +73,27 @@ def apply_schema(dsn: str) -> None:
 
 @transaction.atomic
 def enrol(each: Customer) -> None:
-    """One tenant with its administrator and its home."""
+    """One tenant with its administrator and its home. Nothing is written or audited where all of it stands."""
+    if _stands(each):
+        return
     tenant = tenants.register(
         each.id, actor=SYSTEM, name=each.name, kind=each.kind, tier=each.tier, region=each.region
     )
     tenants.add_contact(tenant, actor=SYSTEM, role="admin", mail=each.admin)
     tenants.add_environment(tenant, actor=SYSTEM, region=each.region, places=places(each.region))
+
+
+def _stands(each: Customer) -> bool:
+    said = {"name": each.name, "kind": each.kind, "tier": each.tier, "home_region": each.region}
+    home = Environment.objects.filter(
+        tenant_id=each.id,
+        region=each.region,
+        role=Environment.Role.HOME,
+        places=places(each.region),
+        gone_at=None,
+    )
+    admin = Contact.objects.filter(tenant_id=each.id, role="admin", mail_hmac=pseudonyms.of_mail(each.admin))
+    return Tenant.objects.filter(id=each.id, **said).exists() and home.exists() and admin.exists()
 
 
 def places(region: str) -> dict[str, dict[str, str]]:
@@ -87,7 +105,10 @@ def places(region: str) -> dict[str, dict[str, str]]:
     def vault(pointer: str) -> str:
         return f"file:stack.json#/backups/{pointer}"
 
-    objects = {name: of(f"s3/{name}") for name in ("endpoint", "bucket", "key", "secret", "reader_key", "reader_secret")}
+    objects = {
+        name: of(f"s3/{name}")
+        for name in ("endpoint", "bucket", "key", "secret", "reader_key", "reader_secret")
+    }
     return {
         "postgresql": {"dsn": of("postgres"), "reader_dsn": of("postgres_reader")},
         "pinecone": {name: of(f"pinecone/{name}") for name in ("control_host", "index_host", "index", "key")},
@@ -102,7 +123,11 @@ def places(region: str) -> dict[str, dict[str, str]]:
             **{name: vault(name) for name in ("endpoint", "bucket", "key", "secret")},
             "keystore": "file:stack.json#/keystore",
         },
-        "analytics": {"prometheus": of("prometheus"), "datadog": of("datadog"), "datadog_key": of("datadog_key")},
+        "analytics": {
+            "prometheus": of("prometheus"),
+            "datadog": of("datadog"),
+            "datadog_key": of("datadog_key"),
+        },
     }
 
 

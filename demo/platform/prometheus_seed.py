@@ -37,7 +37,9 @@ def seed(url: str, series: Iterable[tuple[Labels, Samples]]) -> int:
 
 def _series(labels: Labels, samples: Samples) -> bytes:
     # The server wants labels sorted by name.
-    named = [_field(1, _field(1, name.encode()) + _field(2, labels[name].encode())) for name in sorted(labels)]
+    named = [
+        _field(1, _field(1, name.encode()) + _field(2, labels[name].encode())) for name in sorted(labels)
+    ]
     valued = [_field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + _varint(at)) for at, value in samples]
     return b"".join(named + valued)
 

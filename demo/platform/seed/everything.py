@@ -28,7 +28,7 @@ def _tenant(place: dict[str, Any], customer: Customer, scale: int) -> Written:
         "postgresql": rows.seed(place["postgres"], customer, scale),
         "s3": stores.objects(place["s3"], customer, scale),
         "pinecone": stores.vectors(place["pinecone"], customer, scale),
-        "redis": stores.keys(place, customer, scale),
+        "redis": stores.keys(place["redis"], customer, scale),
         "cloudwatch": traces.logs(place["logs"], customer, scale),
         "analytics": traces.metrics(place, customer),
     }

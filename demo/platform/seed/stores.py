@@ -65,10 +65,10 @@ def _vector(document: Document, chunk: int) -> dict[str, Any]:
     }
 
 
-def keys(place: dict[str, str], customer: Customer, scale: int) -> int:
+def keys(url: str, customer: Customer, scale: int) -> int:
     """Sessions, caches, and members inside containers that users share."""
     tenant = customer.id
-    with redis.Redis.from_url(place["url"]) as client, client.pipeline(transaction=False) as pipe:
+    with redis.Redis.from_url(url) as client, client.pipeline(transaction=False) as pipe:
         pipe.delete(f"events:{tenant}")
         for user in customer.users:
             profile = {"user_id": user, "email": mail(tenant, user)}
