@@ -1,0 +1,29 @@
+"""One world for all erasure tests. The database is written for real: the fence looks from a connection of its own."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from pytest_django import DjangoDbBlocker
+
+from demo.platform import own_rows
+from tests.lifecycle.erasure.world import World
+
+
+@pytest.fixture(scope="session")
+def world(stack: dict[str, Any], django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
+    """The seeded platform. Nothing is rolled back: every test has tenants of its own."""
+    settings.STEP_BACKOFF = [0.2, 0.5, 1.0]
+    with django_db_blocker.unblock():
+        own_rows.seed_platform(stack)
+        yield World(stack, f"w{secrets.token_hex(3)}-")
+
+
+@pytest.fixture(autouse=True)
+def _database(world: World, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock():
+        yield

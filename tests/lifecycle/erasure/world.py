@@ -1,0 +1,84 @@
+"""A platform to erase from: every test gets tenants of its own on the real servers of the stack."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.contrib.auth.models import User
+
+from compliance.actions import deciding
+from compliance.actors import Actor, person
+from compliance.models import ErasureRequest
+from demo.platform import own_rows
+from demo.platform.cast import EAST, Customer, mail
+from demo.platform.seed import everything
+from lifecycle.engine import runs
+from lifecycle.erasure import actions, intake, status
+from lifecycle.models import Run
+
+_numbers = itertools.count(1)
+
+
+@dataclass
+class World:
+    """What a test may ask for."""
+
+    stack: dict[str, Any]
+    tag: str
+    made: list[Customer] = field(default_factory=list)
+
+    def tenant(self, *users: str, kind: str = "standard", id_: str | None = None) -> Customer:
+        """A new tenant with these users, enrolled and seeded in every system."""
+        name = id_ or f"{self.tag}{next(_numbers)}"
+        customer = Customer(name, f"Test {name}", EAST, kind=kind, users=users or ("ada", "bob"))
+        own_rows.enrol(customer)
+        everything.seed(self.stack, [customer])
+        self.made.append(customer)
+        return customer
+
+    def actor(self, name: str) -> Actor:
+        """One of the seven people."""
+        return person(User.objects.get(username=name), via="shell")
+
+    def request(self, customer: Customer, user: str | None = None, **facts: Any) -> ErasureRequest:
+        """A request by the tenant's administrator, previewed."""
+        return intake.request(
+            actor=self.actor("engineer"), tenant_id=customer.id, user=user, requested_by=customer.admin, **facts
+        )
+
+    def approve(self, request: ErasureRequest) -> Run:
+        """Approved by whom it needs, and started."""
+        deciding.approve(request, actor=self.actor("officer"), digest=request.digest)
+        if request.subject_kind == "tenant":
+            deciding.approve(request, actor=self.actor("legal"), digest=request.digest)
+        request.refresh_from_db()
+        run = actions.live_run(request) or actions.start(request)
+        return run
+
+    def erase(self, customer: Customer, user: str | None = None, **facts: Any) -> ErasureRequest:
+        """From the request to the end of its run, in this process."""
+        request = self.request(customer, user, **facts)
+        self.finish(self.approve(request))
+        request.refresh_from_db()
+        return request
+
+    def finish(self, run: Run, timeout: float = 100.0) -> Run:
+        """Works the run to its end in this process."""
+        return runs.execute(run, timeout=timeout)
+
+    def status(self, request: ErasureRequest) -> dict[str, Any]:
+        """As `erasure status` says it, from rows read anew."""
+        return status.of(ErasureRequest.objects.get(pk=request.pk))
+
+    def mail(self, customer: Customer, user: str) -> str:
+        """A user's mail address."""
+        return mail(customer.id, user)
+
+
+def failures(run: Run) -> Iterator[str]:
+    """What the failed steps say."""
+    for step in run.steps.exclude(error=""):
+        yield f"{step.name} {step.lane}: {step.error}"
