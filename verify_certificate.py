@@ -247,6 +247,9 @@ def check_signatures(certificate: Certificate, gpg: Gpg, key: str | None, signer
             certificate.find(
                 "signer", ending + ".asc", "Key " + named + " signed, which is not the one you trust."
             )
+        elif key is not None and named != key:
+            sentence = "Key " + named + " signed, which public.asc does not hold."
+            certificate.find("signer", ending + ".asc", sentence)
         elif key is not None and data is not None and gpg.signed_by(data, signature) != key:
             bad.add(ending)
     return bad

@@ -115,13 +115,10 @@ class _Check:
                         name,
                         f"Key {signature.fingerprint} signed, which is not the one you trust.",
                     )
+                elif key is not None and signature.fingerprint != key.fingerprint:
+                    text = f"Key {signature.fingerprint} signed, which {PUBLIC_KEY} does not hold."
+                    self._find(Part.SIGNER, name, text)
                 elif key is not None and data is not None:
-                    if signature.fingerprint != key.fingerprint:
-                        self._find(
-                            Part.SIGNER,
-                            name,
-                            f"Key {signature.fingerprint} signed, which {PUBLIC_KEY} does not hold.",
-                        )
                     openpgp.check(signature, key, data)
             except openpgp.NotCanonical as error:
                 self._find(Part.SIGNATURE, name, str(error))
