@@ -84,7 +84,7 @@ class OpenBatch:
     def __init__(self, facts: dict[str, Any], started: float) -> None:
         self.id: uuid.UUID = facts["id"]
         self._facts = facts
-        self._ends = started + facts["seconds"]
+        self._ends: float = started + facts["seconds"]
         self._session = _session()
         self._pid = self._session.get_backend_pid()
         self._deadline: datetime = _one(self._session, _OPEN, {**facts, "id": str(facts["id"])})[0]
@@ -281,14 +281,14 @@ def _session(fresh: bool = False) -> Connection:
 
 
 def _connect() -> Connection:
-    options = {
+    options: dict[str, Any] = {
         "application_name": "lifecycle-fence",
         "connect_timeout": 5,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
     }
     if settings.DIRECT_DATABASE_URL:
-        session = psycopg2.connect(settings.DIRECT_DATABASE_URL, **options)
+        session: Connection = psycopg2.connect(settings.DIRECT_DATABASE_URL, **options)
     else:
         session = psycopg2.connect(**{**connection.get_connection_params(), **options})
     session.autocommit = True

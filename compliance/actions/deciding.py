@@ -7,7 +7,7 @@ never who filed it. Each decision is bound to the digest that was shown. The dat
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -18,12 +18,13 @@ from compliance import audit, cases, deadlines, pseudonyms, signals
 from compliance.access import lacks
 from compliance.actions import notices, planning, states
 from compliance.actors import COMPLIANCE, LEGAL, SYSTEM_ROLE, Actor
-from compliance.errors import refuse_if
+from compliance.errors import Refused, refuse_if
 from compliance.judgement import judge
 from compliance.models import Decision, ErasureRequest
 
 S = ErasureRequest.State
-Kind, Role = Decision.Kind, Decision.Role
+Kind: TypeAlias = Decision.Kind
+Role: TypeAlias = Decision.Role
 _ROLE_OF = {Role.COMPLIANCE: COMPLIANCE, Role.LEGAL: LEGAL}
 
 
@@ -262,12 +263,18 @@ def _replan(row: ErasureRequest, kind: Kind, actor: Actor, reason: str, data: di
 
 
 def _decide(row: ErasureRequest, kind: Kind, role: Role, actor: Actor, reason: str = "") -> Decision:
-    user = User.objects.get(pk=actor.user_id)
+    user = User.objects.get(pk=_person(actor))
     sealed, reason_hash = cases.seal_reason(row, reason)
     return Decision.objects.create(
         request=row, kind=kind, role=role, user=user, decider_pseudonym=decider_pseudonym(user), digest=row.digest,
         sealed_reason=sealed, reason_hash=reason_hash,
     )  # fmt: skip
+
+
+def _person(actor: Actor) -> int:
+    if actor.user_id is None:
+        raise Refused("A decision needs a named person.")
+    return actor.user_id
 
 
 def _end(row: ErasureRequest, to: S, actor: Actor, data: dict[str, Any]) -> None:

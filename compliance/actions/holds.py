@@ -68,7 +68,7 @@ def place(
     hold = LegalHold(
         id=new_id("lh"), tenant_id=tenant_id, subject_pseudonym=pseudonyms.of_user(tenant_id, user) if user else "",
         category=category, case_reference=case_reference.strip(), type=type, until=until, confidential=confidential,
-        placed_by_id=actor.user_id, state=S.PRESERVING,
+        placed_by_id=actor.user_id or 0, state=S.PRESERVING,
     )  # fmt: skip
     key = keystore().create(_key_name(hold))
     hold.sealed = seal_json(key, {"user": user or "", "reason": reason}, f"hold/{hold.pk}")
@@ -84,8 +84,8 @@ def place(
         signals.announce(signals.hold_placed, hold_id=hold.pk)
     seconds = fence.wait_out(hold)
     stopped = _stop_requests(hold)
-    data = {"milliseconds": int(seconds * 1000), "stopped": stopped}
-    audit.record_now("hold.in_force", actor=SYSTEM, tenant_id=tenant_id, case_id=hold.pk, data=data)
+    in_force = {"milliseconds": int(seconds * 1000), "stopped": stopped}
+    audit.record_now("hold.in_force", actor=SYSTEM, tenant_id=tenant_id, case_id=hold.pk, data=in_force)
     hold.refresh_from_db()
     return hold
 

@@ -75,10 +75,25 @@ def read(request: ErasureRequest, *, actor: Actor) -> list[dict[str, Any]]:
     refuse_if(check_read(request, actor=actor))
     found = []
     for mention in request.mentions.all():
-        facts = {"id": mention.pk, "system": mention.system, "environment": mention.environment, "choice": mention.choice}
-        content = unseal_json(cases.key_of(request), mention.sealed, f"mention/{request.pk}") if mention.sealed else {}
+        facts = {
+            "id": mention.pk,
+            "system": mention.system,
+            "environment": mention.environment,
+            "choice": mention.choice,
+        }
+        content = (
+            unseal_json(cases.key_of(request), mention.sealed, f"mention/{request.pk}")
+            if mention.sealed
+            else {}
+        )
         found.append({**facts, **content})
-    audit.record_now("mention.read", actor=actor, tenant_id=request.tenant_id, case_id=request.pk, data={"count": len(found)})
+    audit.record_now(
+        "mention.read",
+        actor=actor,
+        tenant_id=request.tenant_id,
+        case_id=request.pk,
+        data={"count": len(found)},
+    )
     return found
 
 

@@ -118,7 +118,7 @@ def _plan(
     datamap: tuple[int, str],
     recipients: list[str],
 ) -> dict[str, Any]:
-    retained = {
+    retained: dict[str, dict[str, Any]] = {
         name: {
             "rule": kept.rule,
             "ground": kept.ground,
