@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import redis
@@ -21,7 +22,8 @@ class Databases:
     """The clients of one server, made when first asked for. No retries: a repeat is the caller's decision."""
 
     def __init__(self, place: Mapping[str, str], timeout: float = 30.0) -> None:
-        self._url = place["url"]
+        # A database number in the address would win over the one asked for.
+        self._url = urlsplit(place["url"])._replace(path="").geturl()
         self._timeout = timeout
         self._clients: dict[int, Client] = {}
 
@@ -61,7 +63,9 @@ def translated() -> Iterator[None]:
     except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError, OSError) as error:
         raise Transient("Redis did not answer.") from error
     except redis.exceptions.ReadOnlyError as error:
-        raise Transient("This Redis is a read-only replica now; its address must lead to the primary.") from error
+        raise Transient(
+            "This Redis is a read-only replica now; its address must lead to the primary."
+        ) from error
     except redis.exceptions.ResponseError as error:
         raise Permanent(f"Redis refused a command: {str(error).split(' ', 1)[0]}.") from None
 
@@ -80,7 +84,12 @@ def item_key(*parts: int | str) -> str:
     """The key of an item: [database, key, member] as JSON."""
     if len(parts) == 2:
         number, name = parts
-        if isinstance(name, str) and name.isascii() and name.isprintable() and not ('"' in name or "\\" in name):
+        if (
+            isinstance(name, str)
+            and name.isascii()
+            and name.isprintable()
+            and not ('"' in name or "\\" in name)
+        ):
             return f'[{number}, "{name}"]'  # what json.dumps gives, several times faster
     return json.dumps(parts)
 

@@ -12,7 +12,7 @@ from typing import Any
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Action, Item, Page, Scope
 from lifecycle.systems.redis.connection import Client, Databases, item_key, raw, text
-from lifecycle.systems.redis.families import CONTAINERS, Family, fill, glob, regex
+from lifecycle.systems.redis.families import Family, fill, glob, regex
 from lifecycle.systems.redis.ownership import Judge
 
 PAGE = 5_000
@@ -118,9 +118,15 @@ class Discovery:
         user = None if self._whole or self._scope.canaries else self._scope.subject.user
         if len(sweep) == 1:
             return raw(glob(sweep[0].key.template, self._tenant, user))
-        return raw("*" + glob("{tenant}", self._tenant, None) + "*" if all("{tenant}" in f.key.template for f in sweep) else "*")
+        return raw(
+            "*" + glob("{tenant}", self._tenant, None) + "*"
+            if all("{tenant}" in f.key.template for f in sweep)
+            else "*"
+        )
 
-    def _sort(self, number: int, sweep: Sequence[Family], keys: Sequence[bytes]) -> tuple[list[Item], list[tuple[str, Family]]]:
+    def _sort(
+        self, number: int, sweep: Sequence[Family], keys: Sequence[bytes]
+    ) -> tuple[list[Item], list[tuple[str, Family]]]:
         items: list[Item] = []
         containers: list[tuple[str, Family]] = []
         judged: list[tuple[str, Family]] = []
@@ -133,7 +139,9 @@ class Discovery:
                 judged += [(name, family) for name in names]
             else:
                 sure = self._whole and not self._scope.spared_users and not family.shared_by_tenants
-                items += [self._key(number, name, family) for name in names if sure or self._judge.key(family, name)]
+                items += [
+                    self._key(number, name, family) for name in names if sure or self._judge.key(family, name)
+                ]
         items += self._by_value(number, judged)
         return items, sorted(containers)
 
@@ -144,8 +152,6 @@ class Discovery:
             values = client.mget([raw(name) for name, _ in part])
             for (name, family), value in zip(part, values, strict=True):
                 if value is not None and self._judge.value(family, value):
-                    yield self._key(number, name, family)
-                elif value is None and self._judge.key(family, name):
                     yield self._key(number, name, family)
 
     # Members of one shared container
@@ -161,13 +167,21 @@ class Discovery:
                 return self._members(client, number, name, family, inner, kind.decode())
         return [], None
 
-    def _members(self, client: Client, number: int, name: str, family: Family, inner: Any, kind: str) -> Found:
+    def _members(
+        self, client: Client, number: int, name: str, family: Family, inner: Any, kind: str
+    ) -> Found:
         plain = not family.key.user_in and not family.shared_by_tenants
         if plain and not self._whole:
             return self._known_members(client, number, name, family, kind), None
         scan = {"set": client.sscan, "zset": client.zscan, "hash": client.hscan}[kind]
         following, found = scan(raw(name), int(inner or 0), count=STEP)
-        pairs = found.items() if isinstance(found, dict) else found if kind != "set" else ((m, b"") for m in found)
+        pairs = (
+            found.items()
+            if isinstance(found, dict)
+            else found
+            if kind != "set"
+            else ((m, b"") for m in found)
+        )
         owned = [
             member
             for member, value in pairs
@@ -186,7 +200,8 @@ class Discovery:
             for member in members:
                 getattr(pipe, ask)(raw(name), raw(member))
             answers = pipe.execute()
-        there = [m for m, answer in zip(members, answers, strict=True) if answer not in (None, 0, False) or answer == 0.0 and ask == "zscore" and answer is not None]
+        present = [answer is not None if kind == "zset" else bool(answer) for answer in answers]
+        there = [member for member, is_there in zip(members, present, strict=True) if is_there]
         return [self._item(MEMBER_KINDS[kind], family, number, name, member) for member in there]
 
     def _list(self, client: Client, number: int, name: str, family: Family, inner: Any) -> Found:
@@ -213,7 +228,9 @@ class Discovery:
         for group in client.xinfo_groups(raw(name)):
             for consumer in client.xinfo_consumers(raw(name), group["name"]):
                 if text(consumer["name"]) in self._judge.names:
-                    yield self._item("stream_consumer", family, number, name, text(group["name"]), text(consumer["name"]))
+                    yield self._item(
+                        "stream_consumer", family, number, name, text(group["name"]), text(consumer["name"])
+                    )
 
     # Items
 
@@ -232,8 +249,3 @@ def _each(client: Client, command: str, names: Sequence[str]) -> list[Any]:
             getattr(pipe, command)(raw(name))
         answers: list[Any] = pipe.execute()
     return answers
-
-
-def container_types() -> set[str]:
-    """The types of which one key may hold several users' data."""
-    return set(CONTAINERS)

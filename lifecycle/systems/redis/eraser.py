@@ -13,7 +13,15 @@ import redis
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Gate, Item, Page, Permanent, Planted, Scope, Subject, Tally, Transient
 from lifecycle.systems.redis.canaries import Canaries
-from lifecycle.systems.redis.connection import Client, Databases, item_parts, plain_names, raw, text, translated
+from lifecycle.systems.redis.connection import (
+    Client,
+    Databases,
+    item_parts,
+    plain_names,
+    raw,
+    text,
+    translated,
+)
 from lifecycle.systems.redis.discovery import Discovery
 from lifecycle.systems.redis.families import Family, regex
 from lifecycle.systems.redis.ownership import Judge
@@ -66,16 +74,24 @@ class RedisEraser:
             erased += self._send(client, Destroyer(client, gate), scope, kind, found, guarded)
         return erased
 
-    def _send(self, client: Client, to: Destroyer, scope: Scope, kind: str, found: list[list[str]], guarded: bool) -> int:
+    def _send(
+        self, client: Client, to: Destroyer, scope: Scope, kind: str, found: list[list[str]], guarded: bool
+    ) -> int:
         erased = 0
         if kind in REMOVERS or kind == "stream_entry":
             for name, members in _by_key(found).items():
                 for start in range(0, len(members), SEND):
                     part = members[start : start + SEND]
-                    erased += to.entries(name, part) if kind == "stream_entry" else to.members(kind, name, part)
+                    erased += (
+                        to.entries(name, part) if kind == "stream_entry" else to.members(kind, name, part)
+                    )
         elif kind == "stream_consumer":
-            for name, group, consumer in found:
-                erased += to.consumer(raw(name), raw(group), raw(consumer))
+            for key, group, consumer in found:
+                erased += to.consumer(raw(key), raw(group), raw(consumer))
+        elif kind == "stream_group":
+            erased += sum(to.group(raw(key), raw(group)) for key, group in found)
+        elif kind == "slow_log":
+            client.slowlog_reset()
         elif kind in ("key", "cache"):
             keys = [raw(name) for (name,) in found]
             if not guarded:
@@ -118,7 +134,9 @@ class RedisEraser:
 
     def redact(self, scope: Scope, item: Item, gate: Gate) -> Tally:
         """A mention inside somebody else's value can only be erased with the value, never rewritten behind its owner."""
-        raise Permanent("A value in Redis is not redacted. Decide `erase` (the value goes) or `not this person`.")
+        raise Permanent(
+            "A value in Redis is not redacted. Decide `erase` (the value goes) or `not this person`."
+        )
 
     def plant(self, scope: Scope, shape: str, marker: str) -> Planted:
         with translated():

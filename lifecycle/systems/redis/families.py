@@ -97,6 +97,8 @@ class Family:
 
     def names_user(self) -> bool:
         """Whether a single user can own anything in this family at all."""
-        return "{user}" in self.key.template or self.judged_by_value or bool(
-            self.key.member or self.key.field or self.key.user_in
+        return (
+            "{user}" in self.key.template
+            or self.judged_by_value
+            or bool(self.key.member or self.key.field or self.key.user_in)
         )

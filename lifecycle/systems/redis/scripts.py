@@ -86,6 +86,8 @@ return 1
 """
 )
 
+_GROUP = _LATE + "\nreturn redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[2])"
+
 _PART = 1_250  # keys a script: it ends within a few milliseconds, so that other clients don't wait
 REMOVERS = {"set_member": b"SREM", "zset_member": b"ZREM", "hash_field": b"HDEL", "list_element": b"LREM"}
 
@@ -143,3 +145,7 @@ class Destroyer:
     def consumer(self, key: bytes, group: bytes, consumer: bytes) -> int:
         """Removes one consumer; its unacknowledged entries pass to another first."""
         return self._run(_CONSUMER, [key], group, consumer)
+
+    def group(self, key: bytes, group: bytes) -> int:
+        """Removes one consumer group that is named after the subject."""
+        return self._run(_GROUP, [key], group)
