@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from demo.platform import own_rows
-from demo.platform.cast import CUSTOMERS, EAST, WEST
+from demo.platform.cast import CUSTOMERS, EAST, WEST, Customer
 from demo.platform.seed import everything
 
 
@@ -26,6 +26,11 @@ class Command(BaseCommand):
         seed.add_argument("--scale", type=_scale, default=1, help="multiplies the documents of tenant 17")
         seed.add_argument("--tenant", help="only this one")
         seed.add_argument("--region", choices=[EAST, WEST], help="only tenants at home there")
+        tenant = verbs.add_parser("tenant", help="a new tenant with users and data; prints its administrator's mail")
+        tenant.add_argument("id")
+        tenant.add_argument("--users", default="ada,bob", help="user ids, comma-separated")
+        tenant.add_argument("--kind", default="standard", help="type of tenant, for retention rules")
+        tenant.add_argument("--region", choices=[EAST, WEST], default=EAST)
 
     def handle(self, *_args: Any, **options: Any) -> None:
         if not settings.STACK:
@@ -33,13 +38,23 @@ class Command(BaseCommand):
         if options["verb"] == "seed-platform":
             own_rows.seed_platform(settings.STACK)
             self.stdout.write("The platform is set up.")
+        elif options["verb"] == "tenant":
+            made = Customer(
+                options["id"], f"Tenant {options['id']}", options["region"], options["kind"],
+                users=tuple(options["users"].split(",")),
+            )  # fmt: skip
+            own_rows.enrol(made)
+            everything.seed(settings.STACK, [made])
+            self.stdout.write(made.admin)
         else:
             self._seed(options["scale"], options["tenant"], options["region"])
 
     def _seed(self, scale: int, tenant: str | None, region: str | None) -> None:
         chosen = [each for each in CUSTOMERS if tenant in (None, each.id) and region in (None, each.region)]
         if not chosen:
-            raise CommandError("The sample platform has no such tenant there. `demo seed` without options seeds all.")
+            raise CommandError(
+                "The sample platform has no such tenant there. `demo seed` without options seeds all."
+            )
         began = time.monotonic()
         written = everything.seed(settings.STACK, chosen, scale=scale)
         told = ", ".join(f"{count} in {system}" for system, count in written.items())
