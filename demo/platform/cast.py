@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 EAST, WEST = "us-east-1", "us-west-2"
 
 
@@ -55,10 +56,14 @@ def customer(tenant: str) -> Customer:
 
 
 def mail(tenant: str, user: str) -> str:
-    """The mail address of one user."""
-    return f"{user.lower()}@{_host(tenant)}.example".replace("ë", "e")
+    """The mail address of one user; unique on the platform, also for `U-1` beside `u-1` and `zoë` beside `zoe`."""
+    return f"{_plain(user)}@{_host(tenant)}.example"
 
 
 def full_name(tenant: str, user: str) -> str:
     """The full name of one user; unique on the platform."""
-    return f"{user.title()} Of{_host(tenant).removeprefix('tenant-').title()}"
+    return f"{_plain(user).title()} Of{_host(tenant).removeprefix('tenant-').title()}"
+
+
+def _plain(user: str) -> str:
+    return "".join(each if each in _PLAIN else f"x{ord(each):x}" for each in user)

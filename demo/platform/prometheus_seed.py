@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import islice
 
 import httpx
@@ -18,21 +19,24 @@ _CHUNK = 1 << 16
 def seed(url: str, series: Iterable[tuple[Labels, Samples]]) -> int:
     """Writes every series to the Prometheus at `url`; returns how many. Raises httpx.HTTPStatusError."""
     remaining, written = iter(series), 0
-    with httpx.Client(timeout=30) as client:
-        while batch := list(islice(remaining, _PER_REQUEST)):
-            body = b"".join(_field(1, _series(labels, samples)) for labels, samples in batch)
-            answer = client.post(
-                f"{url}/api/v1/write",
-                content=b"".join(_snappy(body)),
-                headers={
-                    "Content-Encoding": "snappy",
-                    "Content-Type": "application/x-protobuf",
-                    "X-Prometheus-Remote-Write-Version": "0.1.0",
-                },
-            )
-            answer.raise_for_status()
-            written += len(batch)
+    while batch := list(islice(remaining, _PER_REQUEST)):
+        body = b"".join(_field(1, _series(labels, samples)) for labels, samples in batch)
+        _client().post(
+            f"{url}/api/v1/write",
+            content=b"".join(_snappy(body)),
+            headers={
+                "Content-Encoding": "snappy",
+                "Content-Type": "application/x-protobuf",
+                "X-Prometheus-Remote-Write-Version": "0.1.0",
+            },
+        ).raise_for_status()
+        written += len(batch)
     return written
+
+
+@cache
+def _client() -> httpx.Client:
+    return httpx.Client(timeout=30)
 
 
 def _series(labels: Labels, samples: Samples) -> bytes:

@@ -33,7 +33,9 @@ class Document:
 
     @property
     def body(self) -> bytes:
-        return (f"{self.title}\n" + f"Figures of {self.owner} for quarter {self.number % 4 + 1}.\n" * 8).encode()
+        return (
+            f"{self.title}\n" + f"Figures of {self.owner} for quarter {self.number % 4 + 1}.\n" * 8
+        ).encode()
 
     @property
     def chunks(self) -> range:

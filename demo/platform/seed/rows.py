@@ -34,13 +34,18 @@ def seed(dsn: str, customer: Customer, scale: int) -> int:
 def clear(connection: Connection, tenant: str) -> None:
     """Removes a tenant's rows, so that seeding again gives the same data."""
     with connection.cursor() as cursor:
-        cursor.execute("SELECT lo_unlink(original) FROM documents WHERE tenant_id = %s AND original IS NOT NULL", [tenant])
+        cursor.execute(
+            "SELECT lo_unlink(original) FROM documents WHERE tenant_id = %s AND original IS NOT NULL",
+            [tenant],
+        )
         cursor.execute(
             "DELETE FROM highlights USING chunks c JOIN documents d ON d.id = c.document_id "
             "WHERE highlights.chunk_id = c.id AND d.tenant_id = %s",
             [tenant],
         )
-        cursor.execute("DELETE FROM chunks USING documents d WHERE d.id = document_id AND d.tenant_id = %s", [tenant])
+        cursor.execute(
+            "DELETE FROM chunks USING documents d WHERE d.id = document_id AND d.tenant_id = %s", [tenant]
+        )
         for table in (*_TABLES[2:], "documents", "users"):
             cursor.execute(f"DELETE FROM {table} WHERE tenant_id = %s", [tenant])
 
@@ -75,14 +80,16 @@ def _documents(connection: Connection, docs: list[Document]) -> int:
     with connection.cursor() as cursor:
         for each in docs:
             if each.number == 0:
-                cursor.execute("UPDATE documents SET original = lo_from_bytea(0, %s) WHERE id = %s", [each.body, each.id])
+                cursor.execute(
+                    "UPDATE documents SET original = lo_from_bytea(0, %s) WHERE id = %s", [each.body, each.id]
+                )
     return written
 
 
 def _activity(connection: Connection, customer: Customer, scale: int) -> int:
     tenant, users, number = customer.id, customer.users, per_user(customer, scale)
     rows = [(tenant, user, n) for user in users for n in range(number)]
-    copied = [
+    copied: list[tuple[str, str, list[tuple[Any, ...]]]] = [
         ("queries", "tenant_id, user_id, body, asked_at", [(t, u, f"What did {u} find {n}?", DAWN) for t, u, n in rows]),
         ("api_keys", "tenant_id, user_id, digest", [(tenant, u, _digest(f"{tenant}/{u}")) for u in users]),
         ("invoices", "tenant_id, user_id, amount_cents, billed_to, issued_at",
@@ -107,10 +114,14 @@ def _conversations(connection: Connection, customer: Customer) -> int:
         messages.append((key, shared, tenant, user, f"turn {turn}", previous, DAWN))
         previous = key
     messages.append((_number(f"{tenant} note"), own, tenant, users[0], "to self", None, DAWN))
-    written += _copy(connection, "messages", "id, conversation_id, tenant_id, author_id, body, reply_to, sent_at", messages)
+    written += _copy(
+        connection, "messages", "id, conversation_id, tenant_id, author_id, body, reply_to, sent_at", messages
+    )
     first = [d for d in documents(customer, 1) if d.number == 0]
     grants = [(tenant, d.id, user, d.owner) for d in first for user in users if user != d.owner]
-    return written + _copy(connection, "access_controls", "tenant_id, document_id, user_id, granted_by", grants)
+    return written + _copy(
+        connection, "access_controls", "tenant_id, document_id, user_id, granted_by", grants
+    )
 
 
 def _number(text: str) -> int:
