@@ -24,9 +24,7 @@ def identify(pid: int) -> Identity | None:
         return None
     # The second field is the program's name in parentheses and may hold spaces: read behind it.
     fields = text.rpartition(")")[2].split()
-    # A process whose first thread ended shows as a zombie while its other threads still hold its ports.
-    ended = fields[0] in "ZX" and int(fields[17]) <= 1
-    return None if ended else Identity(pid, int(fields[19]))
+    return None if fields[0] in "ZX" else Identity(pid, int(fields[19]))
 
 
 def is_alive(process: Identity) -> bool:
