@@ -16,7 +16,9 @@ LOCAL_STACK = is_local()
 
 SECRET_KEY = setting("SECRET_KEY", "secret_key")
 DEBUG = env.bool("DEBUG", default=False)
-ALLOWED_HOSTS: list[str] = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "testserver"] if LOCAL_STACK else [])
+ALLOWED_HOSTS: list[str] = env.list(
+    "ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "testserver"] if LOCAL_STACK else []
+)
 CSRF_TRUSTED_ORIGINS: list[str] = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000" if LOCAL_STACK else "")
 
@@ -122,7 +124,10 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.UserRateThrottle", "rest_framework.throttling.AnonRateThrottle"],
+    "DEFAULT_THROTTLE_CLASSES": [
+        "rest_framework.throttling.UserRateThrottle",
+        "rest_framework.throttling.AnonRateThrottle",
+    ],
     "DEFAULT_THROTTLE_RATES": {"user": env.str("API_RATE", default="600/min"), "anon": "30/min"},
     "EXCEPTION_HANDLER": "compliance.api.errors.handler",
 }
@@ -164,11 +169,17 @@ REQUEST_PUBLIC_KEYS: list[str] = env.list("REQUEST_PUBLIC_KEYS", default=[])
 GNUPG_HOME = setting("GNUPG_HOME", "gnupg_home")
 SIGNING_FINGERPRINT = setting("SIGNING_FINGERPRINT", "signing_fingerprint")
 CERTIFICATE_STORE = {
-    name: setting(f"CERTIFICATES_{name.upper()}", "certificates", name) for name in ("endpoint", "bucket", "key", "secret")
+    name: setting(f"CERTIFICATES_{name.upper()}", "certificates", name)
+    for name in ("endpoint", "bucket", "key", "secret")
 }
-BACKUP_STORE = {name: setting(f"BACKUPS_{name.upper()}", "backups", name) for name in ("endpoint", "bucket", "key", "secret")}
+BACKUP_STORE = {
+    name: setting(f"BACKUPS_{name.upper()}", "backups", name)
+    for name in ("endpoint", "bucket", "key", "secret")
+}
 CERTIFICATE_LOCK_YEARS = 7
-CERTIFICATE_ISSUER = env.str("CERTIFICATE_ISSUER", default="Data protection office of the platform's operator")
+CERTIFICATE_ISSUER = env.str(
+    "CERTIFICATE_ISSUER", default="Data protection office of the platform's operator"
+)
 
 # Clocks of the erasure, in seconds unless the name says otherwise
 WATCH_SECONDS = env.int("WATCH_SECONDS", default=90 * 86_400)
@@ -187,7 +198,9 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not LOCAL_STACK
 SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=not LOCAL_STACK)
 SECURE_HSTS_SECONDS = 0 if LOCAL_STACK else 31_536_000
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = not LOCAL_STACK
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
+SECURE_PROXY_SSL_HEADER = (
+    ("HTTP_X_FORWARDED_PROTO", "https") if env.bool("BEHIND_PROXY", default=False) else None
+)
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -209,7 +222,8 @@ LOGGING: dict[str, Any] = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["quiet"]}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
-        name: {"level": "WARNING"} for name in ("botocore", "boto3", "httpx", "httpcore", "weasyprint", "fontTools", "gnupg", "urllib3")
+        name: {"level": "WARNING"}
+        for name in ("botocore", "boto3", "httpx", "httpcore", "weasyprint", "fontTools", "gnupg", "urllib3", "django-q")
     },
 }
 STACK = stack()

@@ -54,6 +54,11 @@ class Place:
     def board(self) -> worker.Board:
         return worker.Board(self.cells)
 
+    def overdue(self) -> bool:
+        """True for a worker whose task outlasted its time and django-q2's alarm: it hangs in a call."""
+        due = self.board.due
+        return due > 0 and due + OVERDUE_GRACE < time.monotonic()
+
 
 class Supervisor:
     """Keeps `workers[queue]` workers per queue and one clock alive until SIGTERM or SIGINT."""
@@ -82,7 +87,7 @@ class Supervisor:
     def _patrol(self) -> None:
         self._reap()
         for place in self._places:
-            if place.pid and 0 < place.board.due + OVERDUE_GRACE < time.monotonic():
+            if place.pid and place.overdue():
                 log.error("%s (process %s) is overdue and is killed.", place.name, place.pid)
                 place.board.due = 0.0
                 os.kill(place.pid, signal.SIGKILL)

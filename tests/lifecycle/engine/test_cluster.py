@@ -1,0 +1,141 @@
+"""The real workers, killed: nothing stalls, nothing is done twice, no orphan works on."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connection
+
+from compliance.models import AuditEvent
+from compliance.models.base import new_id
+from demo.stack.place import CHECKOUT
+from lifecycle.engine import runs
+from lifecycle.engine.workflow import StepSpec, Workflow, register
+from lifecycle.models import Heartbeat, Run, Step
+from tests.lifecycle.engine.toy import ENGINEER, state
+from tests.lifecycle.engine.toy_cluster import CHUNKS, PLAN
+
+
+class Cluster:
+    """The supervisor under test, and its children by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.start()
+
+    def start(self) -> None:
+        command = [
+            sys.executable,
+            "-m",
+            "tests.lifecycle.engine.toy_cluster",
+            str(connection.settings_dict["NAME"]),
+            str(self.folder),
+        ]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, cwd=CHECKOUT, stdout=log, stderr=log, env=os.environ.copy()
+            )
+
+    def kill(self) -> None:
+        """Kills the supervisor alone. Its children must not outlive it."""
+        orphans = self.children().values()
+        self.process.kill()
+        self.process.wait(timeout=10)
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), 5, "the orphans are gone")
+
+    def children(self) -> dict[str, int]:
+        """Name -> process id of what the supervisor started and that lives."""
+        found = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                pid, rest = stat.read_text().split(" (", 1)
+            except OSError:
+                continue  # it ended while we looked
+            name, fields = rest.rsplit(") ", 1)
+            status, parent = fields.split()[:2]
+            if int(parent) == self.process.pid and status != "Z" and name.startswith("q-"):
+                found[name] = int(pid)
+        return found
+
+    def complete(self) -> bool:
+        return sorted(self.children()) == ["q-clock", "q-default-1", "q-default-2", "q-long-1", "q-long-2"]
+
+
+def until(true: Callable[[], bool], seconds: float, what: str) -> None:
+    """Polls. Fails with `what` when it does not become true in time."""
+    ends = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < ends, f"not in {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def cluster(committed: None, tmp_path: Path) -> Iterator[Cluster]:
+    """Running workers; ended afterwards however the test went."""
+    register(
+        Workflow(
+            "traces",
+            lambda run: (
+                [StepSpec("slow", 1)] if run.tenant_id == "slow" else [StepSpec(*each) for each in PLAN]
+            ),
+        )
+    )
+    made = Cluster(tmp_path)
+    try:
+        until(made.complete, 60, "all workers are there")
+        yield made
+    finally:
+        made.process.kill()
+        made.process.wait(timeout=10)
+
+
+def start(tenant: str = "t1") -> Run:
+    return runs.start("traces", new_id("er"), tenant_id=tenant, actor=ENGINEER)
+
+
+def test_killed_at_any_place_every_step_is_done_exactly_once(cluster: Cluster) -> None:
+    victims = random.Random(7)
+    started = [start() for _ in range(3)]
+    for victim in ("q-default-1", "q-long-2", "q-clock", "supervisor", "q-default-2", "q-long-1"):
+        time.sleep(victims.uniform(0.2, 0.5))  # the moment of the kill: any will do
+        if victim == "supervisor":
+            cluster.kill()
+            cluster.start()
+            until(cluster.complete, 60, "all workers are there again")
+        else:
+            os.kill(cluster.children()[victim], signal.SIGKILL)
+            until(cluster.complete, 10, f"{victim} is replaced")
+
+    until(lambda: {state(run) for run in started} == {"done"}, 60, "all runs are done")
+
+    for run in started:
+        wanted = {(name, lane): 1 for name, _, lane in PLAN}
+        ended = AuditEvent.objects.filter(case_id=run.subject, verb="step.done").values_list(
+            "data", flat=True
+        )
+        assert Counter((data["step"], data.get("lane", "")) for data in ended) == wanted
+        assert all(step.result == {"chunks": CHUNKS} for step in Step.objects.filter(run=run))
+        assert AuditEvent.objects.filter(case_id=run.subject, verb="run.done").count() == 1
+        files = {path.name for path in cluster.folder.iterdir() if path.name.startswith(run.pk)}
+        assert files == {f"{run.pk} {name} {lane} {at}" for name, _, lane in PLAN for at in range(CHUNKS)}
+    calls = Counter((cluster.folder / "calls").read_text().splitlines())
+    assert sum(calls.values()) - len(calls) <= 15  # only what a kill cut off was called again
+
+
+def test_asked_to_end_it_ends_the_slice_early_and_loses_nothing(cluster: Cluster) -> None:
+    until(lambda: Heartbeat.objects.count() == 2, 30, "the canary came through every queue")
+    run = start("slow")
+    until(lambda: (cluster.folder / f"{run.pk} slow  0").exists(), 10, "the slice is under way")
+
+    cluster.process.terminate()
+
+    assert cluster.process.wait(timeout=10) == 0
+    step = Step.objects.get(run=run)
+    assert (step.state, step.cursor, step.lease_token) == ("running", 1, None)
