@@ -280,6 +280,14 @@ def _session(fresh: bool = False) -> Connection:
     return session
 
 
+def disconnect() -> None:
+    """Ends this thread's direct connection, where there is one; the next batch makes another."""
+    known: Connection | None = getattr(_kept, "session", None)
+    if known is not None and _kept.pid == os.getpid():
+        known.close()
+    _kept.session = None
+
+
 def _connect() -> Connection:
     options: dict[str, Any] = {
         "application_name": "lifecycle-fence",
