@@ -1,9 +1,9 @@
-"""moto: CloudWatch Logs of both regions. Its state is in memory and ends with the process."""
+"""moto: CloudWatch Logs of both regions, with a door for old history. Its state is in memory and ends with the process."""
 
 import signal
 import sys
 
-from demo.stack.place import Place
+from demo.stack.place import CHECKOUT, Place
 from demo.stack.server import Server, answers
 
 NAME = "logs"
@@ -21,8 +21,12 @@ def servers(place: Place) -> list[Server]:
         Server(
             name=NAME,
             port=port,
-            command=(sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)),
-            environment={"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"},
+            command=(sys.executable, "-m", "demo.servers.old_logs", "-H", "127.0.0.1", "-p", str(port)),
+            environment={
+                "AWS_ACCESS_KEY_ID": "local",
+                "AWS_SECRET_ACCESS_KEY": "local",
+                "PYTHONPATH": str(CHECKOUT),
+            },
             ready=lambda: answers(f"{endpoint(place)}/moto-api/"),
             stop_signal=signal.SIGKILL,
         )
