@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from lifecycle.systems.base import Permanent, Planted
 from lifecycle.systems.s3 import listing
-from lifecycle.systems.s3.listing import MARKER, UPLOAD, VERSION
+from lifecycle.systems.s3.kinds import MARKER, UPLOAD, VERSION
 from lifecycle.systems.s3.wire import Answer, Wire
 
 CURRENT, NONCURRENT, UNDER_MARKER = "current_version", "noncurrent_version", "under_delete_marker"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from xml.sax.saxutils import escape
 
 from lifecycle.systems.base import Gate, Item, Locked, Permanent, Transient
-from lifecycle.systems.s3.listing import UPLOAD
+from lifecycle.systems.s3.kinds import UPLOAD, split
 from lifecycle.systems.s3.wire import Answer, Wire
 
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
@@ -53,7 +52,7 @@ def sends(items: Sequence[Item], size: int) -> list[Send]:
             waiting.clear()
 
     for item in items:
-        key, mark = json.loads(item.key)
+        key, mark = split(item.key)
         if item.kind == UPLOAD or _NOT_XML.search(key):
             flush()
             made.append(Send((item,), ((key, mark),), alone=True))

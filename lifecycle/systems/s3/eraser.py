@@ -6,7 +6,6 @@ when little is left, again in other ways; the caller repeats passes until two in
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,8 @@ from lifecycle.systems.base import (
     Transient,
 )
 from lifecycle.systems.s3 import canaries, deleting, listing
-from lifecycle.systems.s3.layout import Layout, Root
+from lifecycle.systems.s3.kinds import item_key
+from lifecycle.systems.s3.layout import Layout, Root, is_kept
 from lifecycle.systems.s3.listing import Listed
 from lifecycle.systems.s3.wire import Wire
 
@@ -188,12 +188,11 @@ class S3Eraser:
 
     def _marker(self, scope: Scope) -> Callable[[Listed], Item]:
         category_of = self._layout.categoriser(scope)
-        kept = set(scope.retained) | scope.held_categories
 
         def item(entry: Listed) -> Item:
             category = category_of(entry.key)
-            action = Action.RETAIN if category in kept else Action.ERASE
-            return Item(entry.kind, json.dumps([entry.key, entry.mark]), category, action, entry.size)
+            action = Action.RETAIN if is_kept(scope, category, entry.dated) else Action.ERASE
+            return Item(entry.kind, item_key(entry.key, entry.mark), category, action, entry.size)
 
         return item
 

@@ -18,8 +18,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.s3.kinds import MARKER, UPLOAD, VERSION
 
-VERSION, MARKER, UPLOAD = "object_version", "delete_marker", "upload"
 _ENTRIES = {"Version": VERSION, "DeleteMarker": MARKER, "Upload": UPLOAD}
 _FIELDS = {"Key", "VersionId", "UploadId", "ETag", "Size", "LastModified", "Initiated"}
 _STATE = {

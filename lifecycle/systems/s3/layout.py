@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from lifecycle.datamap.model import Objects
 from lifecycle.systems.base import Scope
@@ -104,6 +105,19 @@ class Layout:
 
     def _category_of_tenant(self) -> str:
         return self._prefixes[0].category if self._prefixes else "content"
+
+
+def is_kept(scope: Scope, category: str, dated: str) -> bool:
+    """Whether a record of a category stays: held, or retained and not older than the retention reaches back.
+
+    `dated` is when the record was made, as S3 writes it; one without a date is kept with its category.
+    """
+    if category in scope.held_categories:
+        return True
+    if category not in scope.retained:
+        return False
+    since = scope.retained[category]
+    return since is None or not dated or datetime.fromisoformat(dated.replace("Z", "+00:00")) >= since
 
 
 def _root(template: str, values: dict[str, str], category: str) -> Root:

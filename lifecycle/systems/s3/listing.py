@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.s3.kinds import MARKER, UPLOAD, VERSION
 from lifecycle.systems.s3.wire import Wire
 
-VERSION, MARKER, UPLOAD = "object_version", "delete_marker", "upload"
 _KINDS = {"Version": VERSION, "DeleteMarker": MARKER, "Upload": UPLOAD, "Contents": "object"}
 
 
@@ -23,6 +23,7 @@ class Listed:
     key: str
     mark: str
     size: int = 0
+    dated: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,8 @@ def _entries(root: ET.Element, mark: str) -> list[Listed]:
             continue
         values: dict[str, Any] = {_name(child): child.text or "" for child in element}
         key = unquote_plus(values["Key"]) if encoded else values["Key"]
-        found.append(Listed(kind, key, values.get(mark, ""), int(values.get("Size") or 0)))
+        dated = values.get("LastModified") or values.get("Initiated", "")
+        found.append(Listed(kind, key, values.get(mark, ""), int(values.get("Size") or 0), dated))
     return found
 
 

@@ -5,7 +5,6 @@ The caller counts the holds that cover a version and releases it with the last o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,7 +13,7 @@ from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Item, Page, Permanent, Scope
 from lifecycle.systems.s3.eraser import THREADS, S3Eraser
 from lifecycle.systems.s3.eraser import connect as connect_eraser
-from lifecycle.systems.s3.listing import VERSION
+from lifecycle.systems.s3.kinds import VERSION, split
 from lifecycle.systems.s3.wire import Wire
 
 
@@ -65,7 +64,7 @@ class S3Preserver:
             )
 
     def _set(self, item: Item, status: str) -> bool:
-        key, version = json.loads(item.key)
+        key, version = split(item.key)
         body = f'<LegalHold xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>{status}</Status></LegalHold>'
         answer = self._wire.send("PUT", key, {"legal-hold": "", "versionId": version}, body.encode())
         if answer.status == 404:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,10 +10,11 @@ from itertools import islice
 from typing import Any
 
 from lifecycle.datamap.model import DataMap
-from lifecycle.systems.base import Entry, Hit, Item, Page, Scope
-from lifecycle.systems.needles import CANARY, ID, Needles
-from lifecycle.systems.s3.inventory import UPLOAD, VERSION, Inventory, Seen
-from lifecycle.systems.s3.layout import Layout, Root
+from lifecycle.systems.base import Entry, Hit, Item, Page, Scope, content_hash, key_hash
+from lifecycle.systems.needles import CANARY, ID, Found, Needles
+from lifecycle.systems.s3.inventory import Inventory, Seen
+from lifecycle.systems.s3.kinds import UPLOAD, VERSION, item_key, split
+from lifecycle.systems.s3.layout import Layout, Root, is_kept
 
 THREADS = 8
 FLAT, FOLDER, SWEEP, CONTENTS = 700, 450, 900, 200
@@ -49,7 +48,7 @@ class S3Verifier:
 
     def remaining(self, scope: Scope, items: Sequence[Item]) -> list[Item]:
         """Which items a listing still shows or a request still finds."""
-        wanted = {(item.kind == UPLOAD, *json.loads(item.key)): item for item in items}
+        wanted = {(item.kind == UPLOAD, *split(item.key)): item for item in items}
         roots = self._layout.roots(scope)
         left: set[tuple[bool, str, str]] = set()
         for root in roots:
@@ -97,9 +96,11 @@ class S3Verifier:
         for part in (first, others):
             for entry in part:
                 counts[entry.owner] += 1
-                sums[entry.owner] ^= int.from_bytes(_hash(entry.key.hex(), entry.content.hex()), "big")
+                sums[entry.owner] ^= int.from_bytes(content_hash(entry.key + entry.content), "big")
         for owner in counts:
-            yield Entry(owner, _hash("all"), _hash(str(counts[owner]), str(sums[owner])))
+            yield Entry(
+                owner, key_hash("owner", owner), content_hash(f"{counts[owner]} {sums[owner]}".encode())
+            )
 
     def close(self) -> None:
         """Ends the threads and closes the connections."""
@@ -160,8 +161,8 @@ class S3Verifier:
     def _entry(self, seen: Seen) -> Entry:
         tenant, user = self._layout.owner(seen.key)
         owner = f"{tenant}/{user}" if user else tenant
-        content = _hash(seen.etag, str(seen.size), seen.modified)
-        return Entry(owner, _hash(seen.kind, seen.key, seen.mark), content)
+        content = content_hash(f"{seen.etag} {seen.size} {seen.modified}".encode())
+        return Entry(owner, key_hash(seen.kind, item_key(seen.key, seen.mark)), content)
 
 
 class _Sweep:
@@ -175,7 +176,6 @@ class _Sweep:
         self._spares = layout.spares(scope)
         self._pointed = set(scope.anchors.get("s3_keys", ()))
         self._category = layout.categoriser(scope)
-        self._kept = set(scope.retained) | scope.held_categories
         self._near, self._far = Needles.of(scope), Needles.of(scope, foreign=True)
         self.tenant_prefix = layout.tenant_root(scope).prefix
 
@@ -189,12 +189,12 @@ class _Sweep:
         """Hits among the names of keys."""
         for entry in entries:
             if self.is_subjects(entry.key):
-                if self._category(entry.key) not in self._kept:
+                if not is_kept(self._scope, self._category(entry.key), entry.modified):
                     yield self._hit(entry, ID, True, entry.key)
                 continue
             needles = self._needles(entry.key)
             text = self._layout.beyond_owner(entry.key)
-            if found := needles.find(text):
+            if found := self._first(needles, entry.key, text):
                 yield self._hit(entry, found.kind, found.kind == CANARY, needles.excerpt(text, found))
             elif any(f"/{root.prefix}" in entry.key for root in self._roots):
                 yield self._hit(entry, ID, False, entry.key)
@@ -203,23 +203,25 @@ class _Sweep:
         """Hits among what one object says."""
         needles = self._needles(entry.key)
         for part, text in parts.items():
-            if text and (found := needles.find(text)):
+            if text and (found := self._first(needles, entry.key, text)):
                 excerpt = needles.excerpt(text, found)
                 yield self._hit(entry, found.kind, found.kind == CANARY, excerpt, f", {part}")
+
+    def _first(self, needles: Needles, key: str, text: str | bytes) -> Found | None:
+        """The first match. Where the owner's id differs from the subject's by case alone, an id is the owner's."""
+        _, owner = self._layout.owner(key)
+        user = self._scope.subject.user
+        alike = user is not None and owner != user and owner.lower() == user.lower()
+        return next((found for found in needles.find_all(text) if not (alike and found.kind == ID)), None)
 
     def _needles(self, key: str) -> Needles:
         tenant, _ = self._layout.owner(key)
         return self._near if tenant in ("", self._scope.subject.tenant) else self._far
 
     def _hit(self, entry: Seen, needle: str, belongs: bool, excerpt: str, part: str = "") -> Hit:
-        key = json.dumps([entry.key, entry.mark])
+        key = item_key(entry.key, entry.mark)
         return Hit(entry.kind, key, self._place + part, needle, belongs, excerpt[:300])
 
 
 def _next(state: dict[str, Any], after: dict[str, str] | None, following: str) -> dict[str, Any]:
     return {"phase": state["phase"] if after else following, "after": after}
-
-
-def _hash(*parts: str) -> bytes:
-    joined = "\x00".join(parts).encode("utf-8", "surrogateescape")
-    return hashlib.blake2b(joined, digest_size=8).digest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -40,7 +41,11 @@ def of(tenant: str, user: str | None = None, **more: object) -> Scope:
 def test_a_send_without_time_left_deletes_nothing(bucket: Bucket, eraser: S3Eraser) -> None:
     bucket.put("tenant-late/user-u/a")
     items = found(eraser, of("late"))
-    for gate in (Open(seconds=0.2), Open(sends=0)):
+    short = Open()
+    short.deadline = datetime.now(UTC).replace(
+        microsecond=999_999
+    )  # no whole second that a signature could name
+    for gate in (short, Open(sends=0)):
         with pytest.raises(BatchOver):
             eraser.erase(of("late"), items, gate)
     assert len(bucket.entries("tenant-late/")) == 1
@@ -96,7 +101,14 @@ def test_held_users_and_retained_categories_are_not_offered_for_erasure(
         bucket.put(f"tenant-s/user-{user}/a")
     names = [json.loads(item.key)[0] for item in found(eraser, of("s", spared_users=frozenset({"held"})))]
     assert names == ["tenant-s/user-free/a", "tenant-s/user-held2/a"]
-    for scope in (of("s", retained={"content": None}), of("s", held_categories=frozenset({"content"}))):
+    since = datetime.now(UTC) - timedelta(days=1)
+    older = of("s", retained={"content": datetime.now(UTC) + timedelta(days=1)})
+    assert {item.action for item in found(eraser, older)} == {Action.ERASE}
+    for scope in (
+        of("s", retained={"content": None}),
+        of("s", retained={"content": since}),
+        of("s", held_categories=frozenset({"content"})),
+    ):
         assert {item.action for item in found(eraser, scope)} == {Action.RETAIN}
         assert list(eraser.shapes(scope)) == []
 
@@ -118,8 +130,6 @@ def test_keys_that_are_folders_of_other_keys_all_go(bucket: Bucket, eraser: S3Er
 
 
 def test_a_lock_is_named_with_its_date_and_never_skipped(locked_bucket: Bucket, datamap: DataMap) -> None:
-    from datetime import UTC, datetime, timedelta
-
     until = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
     base = "tenant-1/user-al/"
     locked_bucket.put(base + "kept", ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=until)
