@@ -56,7 +56,7 @@ WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND mode = 'ShareLock' AN
 """
 _LEAVE = "UPDATE compliance_fencebatch SET outcome = 'error' WHERE id = %(id)s; SELECT pg_advisory_unlock_shared(%(key)s)"
 _IN_SCOPE = """
-SELECT id FROM compliance_fencebatch
+SELECT id, extract(epoch FROM deadline - clock_timestamp())::float FROM compliance_fencebatch
 WHERE tenant_id = %(tenant)s AND closed_at IS NULL AND deadline + make_interval(secs => %(margin)s) > clock_timestamp()
   AND (%(subject)s = '' OR subject_pseudonym IN ('', %(subject)s)) AND (%(category)s = '' OR category IN ('', %(category)s))
 """
@@ -214,8 +214,9 @@ def wait_out(hold: LegalHold) -> float:
         "category": hold.category,
         "margin": _MARGIN,
     }
-    waited_for = [row[0] for row in _all(session, _IN_SCOPE, facts)]
-    _take_and_release(session, lock_key(hold.tenant_id), (LONGEST if waited_for else 0) + 2 * _MARGIN)
+    in_flight = _all(session, _IN_SCOPE, facts)
+    waited_for, longest = [row[0] for row in in_flight], max((row[1] for row in in_flight), default=0.0)
+    _take_and_release(session, lock_key(hold.tenant_id), min(max(longest, 0.0), LONGEST) + 2 * _MARGIN)
     still = _IN_SCOPE + " AND id = ANY(%(ids)s::uuid[]) LIMIT 1"
     while waited_for and _all(session, still, {**facts, "ids": waited_for}):
         if _clock() - began > PLACE_LIMIT - 0.5:
