@@ -14,7 +14,8 @@ import httpx
 
 from demo.platform import prometheus_seed
 from demo.platform.cast import Customer, mail
-from demo.platform.seed.content import log_lines
+from demo.platform.seed.content import DAWN, log_lines
+from demo.servers import old_logs
 
 
 def logs(place: dict[str, str], customer: Customer, scale: int) -> int:
@@ -30,7 +31,19 @@ def logs(place: dict[str, str], customer: Customer, scale: int) -> int:
         client.create_log_stream(logGroupName=group, logStreamName=stream)
         for at in range(0, len(events), 5_000):
             client.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events[at : at + 5_000])
-    return sum(len(events) for events in streams.values())
+    return sum(len(events) for events in streams.values()) + _history(place, customer)
+
+
+def _history(place: dict[str, str], customer: Customer) -> int:
+    """Lines of last spring, older than what the API takes."""
+    lines = (
+        (int(DAWN.timestamp() * 1000) + number, json.dumps(fields))
+        for number, (_, _, fields) in enumerate(log_lines(customer, 1))
+        if number % 5 == 0
+    )
+    return old_logs.seed(
+        place["endpoint"], place["region"], f"/ecs/tenant-{customer.id}", "web/history", lines
+    )
 
 
 @cache
