@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
@@ -20,7 +20,11 @@ _TAG_SIGNATURE, _TAG_KEY, _TAG_SUBKEY = 2, 6, 14
 _RSA, _EDDSA = 1, 22
 _ED25519_OID = bytes.fromhex("092b06010401da470f01")
 _DIGESTS = {8: hashlib.sha256, 9: hashlib.sha384, 10: hashlib.sha512}
-_RSA_DIGESTS = {8: hashes.SHA256, 9: hashes.SHA384, 10: hashes.SHA512}
+_RSA_DIGESTS: dict[int, Callable[[], hashes.HashAlgorithm]] = {
+    8: hashes.SHA256,
+    9: hashes.SHA384,
+    10: hashes.SHA512,
+}
 _CREATED, _ISSUER, _ISSUER_FINGERPRINT = 2, 16, 33
 
 

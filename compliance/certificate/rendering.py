@@ -21,7 +21,7 @@ TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates" / "certi
 _ENVIRONMENT = threading.Lock()
 
 
-class RefusedAddress(FatalURLFetchingError):
+class RefusedAddress(FatalURLFetchingError):  # type: ignore[misc]
     """The page asked for something outside the bundled folder, which would make its bytes depend on the network."""
 
 

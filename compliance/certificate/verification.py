@@ -164,7 +164,7 @@ class _Check:
         files, public = self.bundle.files, self.bundle.public_key
         if not self.sealed:
             return set()
-        actual = {
+        actual: dict[str, Any] = {
             name: canonical.sha256(files[ending]) for name, ending in _SEAL_HASHES.items() if ending in files
         }
         if public is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django import template
@@ -40,6 +41,13 @@ def number(count: Any) -> str:
 def system(name: str) -> str:
     """A system's name in words."""
     return wording.SYSTEMS.get(name, name)
+
+
+@register.filter
+def event(what: Any) -> str:
+    """An audit verb as words (`request.filed` is `request filed`); a sentence as it is."""
+    text = str(what)
+    return re.sub("[._]", " ", text) if re.fullmatch(r"[a-z_]+\.[a-z_]+", text) else text
 
 
 @register.filter

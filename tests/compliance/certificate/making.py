@@ -19,7 +19,7 @@ ISSUED = "2026-11-25T19:05:00Z"
 
 def identity(number: int = 1, **given: Any) -> document.Identity:
     """The identity of certificate `number`."""
-    facts = {
+    facts: dict[str, Any] = {
         "id": f"dc-{number:010d}", "number": number, "kind": "certificate", "issued_at": ISSUED,
         "issuer": "Northwind Retrieval GmbH", "fingerprint": "0" * 40, "previous_seal": "ab" * 32 if number > 1 else None,
     }  # fmt: skip

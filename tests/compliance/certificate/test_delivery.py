@@ -6,10 +6,9 @@ import email
 import email.policy
 import json
 import socket
-from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from pytest_django import Settings
@@ -37,7 +36,7 @@ def people(db: None) -> dict[str, Actor]:
 
 
 @pytest.fixture
-def real_mail(settings: Settings, stack: dict[str, Any]) -> Iterator[Path]:
+def real_mail(settings: Settings, stack: dict[str, Any]) -> Path:
     """Mail goes to the stack's own server."""
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = stack["smtp"]["host"], int(stack["smtp"]["port"])
@@ -49,7 +48,7 @@ def mails(folder: Path, certificate: Certificate) -> list[EmailMessage]:
         email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
         for path in folder.glob("*.eml")
     )
-    return [cast("EmailMessage", mail) for mail in read if certificate.pk in str(mail["Message-ID"])]
+    return [mail for mail in read if certificate.pk in str(mail["Message-ID"])]
 
 
 def test_one_mail_with_all_files_and_the_salt(certificate: Certificate, real_mail: Path) -> None:
