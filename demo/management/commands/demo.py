@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -12,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from demo.platform import own_rows
 from demo.platform.cast import CUSTOMERS, EAST, WEST, Customer
 from demo.platform.seed import everything
+from demo.stack.place import read_json, write_private
 
 
 class Command(BaseCommand):
@@ -25,8 +27,13 @@ class Command(BaseCommand):
         seed = verbs.add_parser("seed", help="the tenants' data in every system, the same on each run")
         seed.add_argument("--scale", type=_scale, default=1, help="multiplies the documents of tenant 17")
         seed.add_argument("--tenant", help="only this one")
+        seed.add_argument(
+            "--missing", action="store_true", help="only tenants not seeded yet; what was erased stays erased"
+        )
         seed.add_argument("--region", choices=[EAST, WEST], help="only tenants at home there")
-        tenant = verbs.add_parser("tenant", help="a new tenant with users and data; prints its administrator's mail")
+        tenant = verbs.add_parser(
+            "tenant", help="a new tenant with users and data; prints its administrator's mail"
+        )
         tenant.add_argument("id")
         tenant.add_argument("--users", default="ada,bob", help="user ids, comma-separated")
         tenant.add_argument("--kind", default="standard", help="type of tenant, for retention rules")
@@ -46,6 +53,8 @@ class Command(BaseCommand):
             own_rows.enrol(made)
             everything.seed(settings.STACK, [made])
             self.stdout.write(made.admin)
+        elif options["missing"]:
+            self._report(everything.seed_missing(settings.STACK, read_json(_seeded())))
         else:
             self._seed(options["scale"], options["tenant"], options["region"])
 
@@ -55,10 +64,17 @@ class Command(BaseCommand):
             raise CommandError(
                 "The sample platform has no such tenant there. `demo seed` without options seeds all."
             )
-        began = time.monotonic()
-        written = everything.seed(settings.STACK, chosen, scale=scale)
+        self._report(everything.seed(settings.STACK, chosen, scale=scale), chosen)
+
+    def _report(self, written: dict[str, int], chosen: Iterable[Customer] = CUSTOMERS) -> None:
+        write_private(_seeded(), read_json(_seeded()) | {each.id: True for each in chosen})
         told = ", ".join(f"{count} in {system}" for system, count in written.items())
-        self.stdout.write(f"Seeded {len(chosen)} tenants in {time.monotonic() - began:.1f} s: {told}.")
+        self.stdout.write(f"Seeded: {told}." if told else "Everything was seeded before.")
+
+
+def _seeded() -> Path:
+    """Remembers the seeded tenants; lies with the servers' data, so that it goes with them."""
+    return Path(settings.RUN_DIR) / "data" / "seeded.json"
 
 
 def _scale(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from demo.platform.cast import CUSTOMERS, Customer
@@ -20,6 +21,23 @@ def seed(stack: dict[str, Any], customers: Iterable[Customer] = CUSTOMERS, *, sc
     for customer in customers:
         for system, count in _tenant(stack["regions"][customer.region], customer, scale).items():
             written[system] = written.get(system, 0) + count
+    return written
+
+
+def seed_missing(stack: dict[str, Any], known: Iterable[str]) -> Written:
+    """Seeds tenants that `known` does not name. The others keep what was erased from them erased.
+
+    Those only get their log lines back where a restart of the stack lost them (CloudWatch is held in memory),
+    and only the lines of users who are still there.
+    """
+    known = set(known)
+    written = seed(stack, [each for each in CUSTOMERS if each.id not in known])
+    for customer in (each for each in CUSTOMERS if each.id in known):
+        place = stack["regions"][customer.region]
+        users = rows.living(place["postgres"], customer)
+        if users and not traces.has_logs(place["logs"], customer):
+            count = traces.logs(place["logs"], replace(customer, users=users), 1)
+            written["cloudwatch"] = written.get("cloudwatch", 0) + count
     return written
 
 

@@ -31,6 +31,18 @@ def seed(dsn: str, customer: Customer, scale: int) -> int:
         connection.close()
 
 
+def living(dsn: str, customer: Customer) -> tuple[str, ...]:
+    """Those of a tenant's seeded users who are still there."""
+    connection = psycopg2.connect(dsn)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT user_id FROM users WHERE tenant_id = %s", [customer.id])
+            there = {row[0] for row in cursor.fetchall()}
+    finally:
+        connection.close()
+    return tuple(user for user in customer.users if user in there)
+
+
 def clear(connection: Connection, tenant: str) -> None:
     """Removes a tenant's rows, so that seeding again gives the same data."""
     with connection.cursor() as cursor:

@@ -34,6 +34,13 @@ def logs(place: dict[str, str], customer: Customer, scale: int) -> int:
     return sum(len(events) for events in streams.values()) + _history(place, customer)
 
 
+def has_logs(place: dict[str, str], customer: Customer) -> bool:
+    """Whether the tenant has a log group."""
+    client, name = _client(place["endpoint"], place["region"]), f"/ecs/tenant-{customer.id}"
+    groups = client.describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    return any(group["logGroupName"] == name for group in groups)
+
+
 def _history(place: dict[str, str], customer: Customer) -> int:
     """Lines of last spring, older than what the API takes."""
     lines = (
