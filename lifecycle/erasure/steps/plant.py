@@ -70,12 +70,8 @@ def _markers_seen(file: CaseFile, verifier: Verifier, markers: set[str], context
     while True:
         page = verifier.search(file.scope, cursor)
         for hit in page.entries:
-            if hit.needle == "canary":
-                seen |= {
-                    marker
-                    for marker in markers
-                    if marker in hit.key or marker in hit.excerpt or marker in hit.place
-                }
+            text = f"{hit.key} {hit.excerpt} {hit.place}"
+            seen |= {marker for marker in markers - seen if marker in text}
         context.heartbeat()
         cursor = page.cursor
         if cursor is None or seen >= markers:
