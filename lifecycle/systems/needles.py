@@ -18,6 +18,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from os.path import commonprefix
 from urllib.parse import quote, quote_plus
 
 from lifecycle.systems.base import Scope
@@ -44,6 +45,7 @@ _WEAK_BEFORE = tuple(
         "%3d",
     )
 )
+_SHORT_BEFORE = ('"user_id": "', '"user_id":"', "user_id=", "user-")
 # What may end right before an identifier although its last character is a letter or digit.
 _ESCAPE_BEFORE = re.compile(
     r"(?:%[0-9a-f]{2}|\\[nrtbfv]|\\u[0-9a-f]{4}|&(?:#x?[0-9a-f]+|[a-z]+);)$", re.IGNORECASE
@@ -52,6 +54,8 @@ _BASE64_RUN = re.compile(r"[A-Za-z0-9+/_-]*")
 _SHORTEST_BASE64 = 6  # characters; a shorter core says nothing about the bytes around it
 _SHORTEST_HEX = 8
 _SHORT_ID = 7
+_SHORTEST_SEED = 5
+_UNCHANGING = re.compile(r"[a-z0-9._~-]+")  # no escaping changes these
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ class Needles:
         twins: Iterable[str] = (),
     ) -> None:
         self._literals: dict[str, _Literal] = {}
-        ids = list(ids)
+        self._seeds: set[str] = set()
+        ids, canaries = list(ids), list(canaries)
         weak = {identifier for identifier in ids if is_weak(identifier)}
         self.whole: frozenset[str] = frozenset(weak | {base64.b64encode(i.encode()).decode() for i in ids})
         for identifier in ids:
@@ -97,15 +102,16 @@ class Needles:
             for form in forms if identifier in weak else [identifier]:
                 self._add(ID, form, encodings=identifier not in weak)
             if len(identifier) < _SHORT_ID:  # too short for base64 of its own: with the field name before it
-                for form in forms:
-                    self._add_binary(ID, form)
+                for before in _SHORT_BEFORE:
+                    self._add_binary(ID, before + identifier)
         for mail in mails:
             self._add(MAIL, mail)
         for name in names:
             for spelling in _spellings(name):
-                self._add(NAME, spelling)
+                self._add(NAME, spelling, encodings=spelling == " ".join(name.split()))
         for canary in canaries:
-            self._add(CANARY, canary)
+            self._literals.setdefault(canary.lower(), _Literal(CANARY, canary.lower()))
+        self._seeds |= _canary_seeds([canary.lower() for canary in canaries])
         self._twins = tuple(sorted({unicodedata.normalize("NFC", twin).lower() for twin in twins}))
         self._pattern = self._compile()
 
@@ -129,6 +135,11 @@ class Needles:
         """Every form in lower case, for a server's prefilter (compare with the lower-cased text)."""
         return tuple(sorted({literal.text.lower() for literal in self._literals.values()}))
 
+    @property
+    def seeds(self) -> tuple[str, ...]:
+        """Few short texts for a fast first sieve: a text matches only if its lower case holds one, or by `whole`."""
+        return tuple(sorted(self._seeds))
+
     def find(self, text: str | bytes) -> Found | None:
         """The first match in `text` (bytes are read as UTF-8, anything else in them is kept), or None."""
         return next(self.find_all(text), None)
@@ -140,7 +151,8 @@ class Needles:
         if text.strip(" \t\r\n\"'") in self.whole:
             yield Found(ID, 0, len(text))
             return
-        if self._pattern is None:
+        low = text.lower()
+        if self._pattern is None or not any(seed in low for seed in self._seeds):
             return
         at = 0
         while match := self._pattern.search(text, at):
@@ -162,10 +174,15 @@ class Needles:
         text = text.strip()
         if not text:
             return
+        seed = max(_UNCHANGING.findall(unicodedata.normalize("NFC", text).lower()), key=len, default="")
+        if len(seed) >= _SHORTEST_SEED or seed == text.lower():
+            self._seeds.add(seed)
         for form in {unicodedata.normalize(n, text) for n in ("NFC", "NFD")}:
             for spelled in _escaped(form):
                 for cased in {spelled.lower(), spelled.upper().lower(), spelled.casefold()}:
                     self._literals.setdefault(cased, _Literal(kind, cased))
+                    if len(seed) < _SHORTEST_SEED and seed != text.lower():
+                        self._seeds.add(cased)
             if encodings:
                 for raw in {form, form.lower()}:
                     self._add_binary(kind, raw)
@@ -174,9 +191,11 @@ class Needles:
         data = raw.encode()
         if len(data) * 2 >= _SHORTEST_HEX:
             self._literals.setdefault(data.hex(), _Literal(kind, data.hex()))
+            self._seeds.add(data.hex())
         for core in _base64_cores(data):
             if len(core) >= _SHORTEST_BASE64:
                 self._literals.setdefault(core, _Literal(kind, core, exact=True, plain=raw))
+                self._seeds.add(core.lower())
 
     def _compile(self) -> re.Pattern[str] | None:
         if not self._literals:
@@ -222,6 +241,11 @@ class Needles:
                 return True
             at = decoded.find(plain.text, at + 1)
         return False
+
+
+def _canary_seeds(canaries: list[str]) -> set[str]:
+    common = commonprefix(canaries)  # noqa: RUF071 (characters are meant)
+    return {common} if len(common) >= _SHORTEST_SEED else set(canaries)
 
 
 def _escaped(text: str) -> set[str]:
