@@ -31,8 +31,12 @@ class LegalHold(models.Model):
 
     id = models.CharField(primary_key=True, max_length=32, default=_hold_id, editable=False)
     tenant = models.ForeignKey("lifecycle.Tenant", on_delete=models.PROTECT, related_name="holds")
-    subject_pseudonym = models.CharField(max_length=64, default="", blank=True, help_text="Empty: the whole tenant.")
-    category = models.CharField(max_length=40, default="", blank=True, help_text="Empty: every data category.")
+    subject_pseudonym = models.CharField(
+        max_length=64, default="", blank=True, help_text="Empty: the whole tenant."
+    )
+    category = models.CharField(
+        max_length=40, default="", blank=True, help_text="Empty: every data category."
+    )
     case_reference = models.CharField(max_length=120)
     type = models.CharField(max_length=16, choices=Type.choices)
     confidential = models.BooleanField(default=False)
@@ -41,9 +45,15 @@ class LegalHold(models.Model):
     sealed = models.BinaryField(null=True, help_text="Sealed JSON {user, reason} under key hold/<id>.")
     placed_by = models.ForeignKey("auth.User", on_delete=models.PROTECT, related_name="+")
     placed_at = models.DateTimeField(default=timezone.now)
-    preserved = models.JSONField(default=dict, blank=True, help_text="{system: count} put under the provider's own hold.")
-    already_gone = models.JSONField(default=list, blank=True, help_text="What a provider had already accepted to delete.")
-    release_requested_by = models.ForeignKey("auth.User", on_delete=models.PROTECT, null=True, related_name="+")
+    preserved = models.JSONField(
+        default=dict, blank=True, help_text="{system: count} put under the provider's own hold."
+    )
+    already_gone = models.JSONField(
+        default=list, blank=True, help_text="What a provider had already accepted to delete."
+    )
+    release_requested_by = models.ForeignKey(
+        "auth.User", on_delete=models.PROTECT, null=True, related_name="+"
+    )
     release_requested_at = models.DateTimeField(null=True, blank=True)
     released_by = models.ForeignKey("auth.User", on_delete=models.PROTECT, null=True, related_name="+")
     released_at = models.DateTimeField(null=True, blank=True)
@@ -54,7 +64,10 @@ class LegalHold(models.Model):
         constraints = [
             models.CheckConstraint(
                 condition=~models.Q(state="released")
-                | (models.Q(released_by__isnull=False) & ~models.Q(released_by=models.F("release_requested_by"))),
+                | (
+                    models.Q(released_by__isnull=False)
+                    & ~models.Q(released_by=models.F("release_requested_by"))
+                ),
                 name="a_hold_is_released_by_two_people",
             )
         ]
@@ -83,7 +96,11 @@ class FenceBatch(models.Model):
     outcome = models.CharField(max_length=16, default="")
 
     class Meta:
-        indexes = [models.Index(fields=["tenant_id", "deadline"], condition=models.Q(closed_at=None), name="open_batches")]
+        indexes = [
+            models.Index(
+                fields=["tenant_id", "deadline"], condition=models.Q(closed_at=None), name="open_batches"
+            )
+        ]
 
     def __str__(self) -> str:
         return str(self.id)
@@ -104,12 +121,16 @@ class RetentionRule(models.Model):
         E = "e", "(e) legal claims"
 
     name = models.CharField(max_length=120, unique=True)
-    tenant_kind = models.CharField(max_length=40, default="", blank=True, help_text="Empty: every type of tenant.")
+    tenant_kind = models.CharField(
+        max_length=40, default="", blank=True, help_text="Empty: every type of tenant."
+    )
     category = models.CharField(max_length=40, help_text="Data category of the data map; * for all.")
     basis = models.CharField(max_length=16, choices=Basis.choices)
     ground = models.CharField(max_length=1, choices=Ground.choices, default=Ground.B)
     citation = models.CharField(max_length=200)
-    days = models.PositiveIntegerField(help_text="Kept this many days from the record's date (or from the request, where it has none).")
+    days = models.PositiveIntegerField(
+        help_text="Kept this many days from the record's date (or from the request, where it has none)."
+    )
     active = models.BooleanField(default=True)
 
     class Meta:

@@ -16,7 +16,9 @@ class AuditEvent(models.Model):
     actor = models.CharField(max_length=80)
     verb = models.CharField(max_length=60, db_index=True)
     tenant_id = models.CharField(max_length=64, default="", blank=True, db_index=True)
-    case_id = models.CharField(max_length=32, default="", blank=True, db_index=True, help_text="Request or hold.")
+    case_id = models.CharField(
+        max_length=32, default="", blank=True, db_index=True, help_text="Request or hold."
+    )
     data = models.JSONField(default=dict)
     previous = models.CharField(max_length=64)
     hash = models.CharField(max_length=64, unique=True)
@@ -61,17 +63,26 @@ class Certificate(models.Model):
 
     id = models.CharField(primary_key=True, max_length=32, default=_certificate_id, editable=False)
     number = models.BigIntegerField(unique=True)
-    request = models.ForeignKey("compliance.ErasureRequest", on_delete=models.PROTECT, related_name="certificates")
+    request = models.ForeignKey(
+        "compliance.ErasureRequest", on_delete=models.PROTECT, related_name="certificates"
+    )
     kind = models.CharField(max_length=16, choices=Kind.choices, default=Kind.CERTIFICATE)
-    round = models.PositiveIntegerField(default=0, help_text="0 for the first, then one per reopening: at most one each.")
+    round = models.PositiveIntegerField(
+        default=0, help_text="0 for the first, then one per reopening: at most one each."
+    )
     occasion = models.CharField(
-        max_length=80, default="", blank=True, help_text="Empty: a round of erasing. Else what an addendum or correction is for."
+        max_length=80,
+        default="",
+        blank=True,
+        help_text="Empty: a round of erasing. Else what an addendum or correction is for.",
     )
     previous = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="next")
     document = models.BinaryField(help_text="Canonical JSON.")
     pdf = models.BinaryField()
     seal = models.BinaryField()
-    signatures = models.JSONField(help_text="{json, pdf, seal}: armoured detached signatures; {public_key}: the key they verify with.")
+    signatures = models.JSONField(
+        help_text="{json, pdf, seal}: armoured detached signatures; {public_key}: the key they verify with."
+    )
     seal_hash = models.CharField(max_length=64)
     fingerprint = models.CharField(max_length=64)
     issued_at = models.DateTimeField(default=timezone.now)
@@ -82,7 +93,9 @@ class Certificate(models.Model):
     class Meta:
         ordering = ["number"]
         constraints = [
-            models.UniqueConstraint(fields=["request", "round", "occasion"], name="one_certificate_per_occasion")
+            models.UniqueConstraint(
+                fields=["request", "round", "occasion"], name="one_certificate_per_occasion"
+            )
         ]
 
     def __str__(self) -> str:
@@ -104,7 +117,9 @@ class ApiToken(models.Model):
     name = models.CharField(max_length=80)
     digest = models.CharField(max_length=64, unique=True)
     scopes = models.JSONField(default=list)
-    requester_mail_hmac = models.CharField(max_length=64, default="", blank=True, help_text="The one requested_by it may use.")
+    requester_mail_hmac = models.CharField(
+        max_length=64, default="", blank=True, help_text="The one requested_by it may use."
+    )
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True, blank=True)

@@ -49,15 +49,25 @@ class ErasureRequest(models.Model):
     id = models.CharField(primary_key=True, max_length=32, default=_id, editable=False)
     tenant = models.ForeignKey("lifecycle.Tenant", on_delete=models.PROTECT, related_name="erasure_requests")
     subject_kind = models.CharField(max_length=8, choices=Subject.choices)
-    subject_pseudonym = models.CharField(max_length=64, db_index=True, help_text="Keyed HMAC of tenant and user.")
-    sealed = models.BinaryField(null=True, help_text="Sealed under the case key; null once the case is closed.")
+    subject_pseudonym = models.CharField(
+        max_length=64, db_index=True, help_text="Keyed HMAC of tenant and user."
+    )
+    sealed = models.BinaryField(
+        null=True, help_text="Sealed under the case key; null once the case is closed."
+    )
     regime = models.CharField(max_length=8, choices=Regime.choices, default=Regime.GDPR17)
     ground = models.CharField(max_length=1, default="b", help_text="Letter of Art. 17(1).")
     state = models.CharField(max_length=24, choices=State.choices, default=State.RECEIVED, db_index=True)
-    state_reason = models.CharField(max_length=500, default="", blank=True, help_text="Why it stands here; no personal data.")
-    resume_state = models.CharField(max_length=24, default="", blank=True, help_text="Where a hold stopped it.")
+    state_reason = models.CharField(
+        max_length=500, default="", blank=True, help_text="Why it stands here; no personal data."
+    )
+    resume_state = models.CharField(
+        max_length=24, default="", blank=True, help_text="Where a hold stopped it."
+    )
     requester_pseudonym = models.CharField(max_length=64)
-    filed_by = models.ForeignKey("auth.User", on_delete=models.PROTECT, null=True, related_name="+", help_text="Who typed it in.")
+    filed_by = models.ForeignKey(
+        "auth.User", on_delete=models.PROTECT, null=True, related_name="+", help_text="Who typed it in."
+    )
     reason_hash = models.CharField(max_length=64, default="", blank=True)
     received_at = models.DateTimeField(default=timezone.now, help_text="Starts the clock.")
     filed_at = models.DateTimeField(default=timezone.now)
@@ -65,8 +75,12 @@ class ErasureRequest(models.Model):
     extended_at = models.DateTimeField(null=True, blank=True)
     preview = models.JSONField(default=dict, blank=True)
     preview_at = models.DateTimeField(null=True, blank=True)
-    plan = models.JSONField(default=dict, blank=True, help_text="What the digest is over, besides the request itself.")
-    digest = models.CharField(max_length=64, default="", blank=True, help_text="SHA-256 that a decision is bound to.")
+    plan = models.JSONField(
+        default=dict, blank=True, help_text="What the digest is over, besides the request itself."
+    )
+    digest = models.CharField(
+        max_length=64, default="", blank=True, help_text="SHA-256 that a decision is bound to."
+    )
     around_hold = models.BooleanField(default=False, help_text="Legal chose to erase around held users.")
     scheduled_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
@@ -105,7 +119,9 @@ class Decision(models.Model):
     kind = models.CharField(max_length=16, choices=Kind.choices)
     role = models.CharField(max_length=16, choices=Role.choices)
     user = models.ForeignKey("auth.User", on_delete=models.PROTECT, related_name="+")
-    decider_pseudonym = models.CharField(max_length=64, default="", help_text="Of the decider's mail: never the requester's.")
+    decider_pseudonym = models.CharField(
+        max_length=64, default="", help_text="Of the decider's mail: never the requester's."
+    )
     digest = models.CharField(max_length=64)
     voided_at = models.DateTimeField(null=True, blank=True, help_text="Set when the plan changed after it.")
     sealed_reason = models.BinaryField(null=True)
@@ -187,13 +203,17 @@ class Mention(models.Model):
     place_hash = models.CharField(max_length=64)
     sealed = models.BinaryField(null=True, help_text="Sealed JSON {kind, key, place, needle, excerpt}.")
     choice = models.CharField(max_length=16, choices=Choice.choices, default=Choice.OPEN)
-    decided_as = models.CharField(max_length=16, default="", blank=True, help_text="The choice, kept when it is done.")
+    decided_as = models.CharField(
+        max_length=16, default="", blank=True, help_text="The choice, kept when it is done."
+    )
     decided_by = models.ForeignKey("auth.User", on_delete=models.PROTECT, null=True, related_name="+")
     decided_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["request", "place_hash"], name="one_mention_per_place")]
+        constraints = [
+            models.UniqueConstraint(fields=["request", "place_hash"], name="one_mention_per_place")
+        ]
 
     def __str__(self) -> str:
         return f"{self.request_id} {self.system}"
