@@ -17,8 +17,10 @@ from psycopg2.extensions import connection as Connection
 
 from lifecycle.datamap.loader import load
 from lifecycle.datamap.model import DataMap
-from lifecycle.systems.base import BatchOver, Item, Scope, Subject, Tally
+from lifecycle.systems.base import BatchOver, Entry, Hit, Item, Scope, Subject, Tally
 from lifecycle.systems.postgresql.eraser import PostgresqlEraser, connect
+from lifecycle.systems.postgresql.verifier import PostgresqlVerifier
+from lifecycle.systems.postgresql.verifier import connect as verify
 
 ROOT = Path(__file__).resolve().parents[4]
 MAP = (ROOT / "demo" / "datamap.yaml").read_text()
@@ -72,9 +74,8 @@ class World:
     def eraser(self) -> PostgresqlEraser:
         return connect(self.place, self.datamap)
 
-    def add(self, text: str) -> None:
-        """More DDL and a data map changed by `text` replacements is the test's own affair; this runs the DDL."""
-        self.run(text)
+    def verifier(self) -> PostgresqlVerifier:
+        return verify(self.place, self.datamap)
 
 
 @contextmanager
@@ -221,3 +222,19 @@ def erase_all(eraser: PostgresqlEraser, of: Scope) -> Tally:
             total.erased += tally.erased
             total.anonymised += tally.anonymised
     raise AssertionError(f"Still something after five passes: {items[:5]}")
+
+
+def hits(verifier: PostgresqlVerifier, of: Scope) -> list[Hit]:
+    """The whole raw search."""
+    made: list[Hit] = []
+    cursor: Any = None
+    while True:
+        page = verifier.search(of, cursor)
+        made += page.entries
+        cursor = json.loads(json.dumps(page.cursor))
+        if cursor is None:
+            return made
+
+
+def neighbours(verifier: PostgresqlVerifier, of: Scope) -> set[Entry]:
+    return set(verifier.bystanders(of))
