@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from demo.platform.cast import CUSTOMERS, Customer
-from demo.platform.seed import rows, stores, traces
+from demo.platform.seed import archives, rows, stores, traces
 
 Written = dict[str, int]  # system -> records
 
@@ -19,7 +19,8 @@ def seed(stack: dict[str, Any], customers: Iterable[Customer] = CUSTOMERS, *, sc
     """
     written: Written = {}
     for customer in customers:
-        for system, count in _tenant(stack["regions"][customer.region], customer, scale).items():
+        backups = {**stack["backups"], "keystore": stack["keystore"]}
+        for system, count in _tenant(stack["regions"][customer.region], backups, customer, scale).items():
             written[system] = written.get(system, 0) + count
     return written
 
@@ -41,12 +42,13 @@ def seed_missing(stack: dict[str, Any], known: Iterable[str]) -> Written:
     return written
 
 
-def _tenant(place: dict[str, Any], customer: Customer, scale: int) -> Written:
+def _tenant(place: dict[str, Any], backups: dict[str, str], customer: Customer, scale: int) -> Written:
     return {
         "postgresql": rows.seed(place["postgres"], customer, scale),
         "s3": stores.objects(place["s3"], customer, scale),
         "pinecone": stores.vectors(place["pinecone"], customer, scale),
         "redis": stores.keys(place["redis"], customer, scale),
         "cloudwatch": traces.logs(place["logs"], customer, scale),
+        "backups": archives.archives(backups, customer, scale),
         "analytics": traces.metrics(place, customer),
     }
