@@ -74,12 +74,10 @@ def place(
     hold.sealed = seal_json(key, {"user": user or "", "reason": reason}, f"hold/{hold.pk}")
     with transaction.atomic():
         hold.save(force_insert=True)
-        data = {
-            "type": type,
-            "scope": "user" if user else "tenant",
-            "category": category,
-            "hidden": hold.hidden,
-        }
+        # What a hidden hold is about is legal's alone; auditors read this too.
+        data: dict[str, Any] = {"hidden": hold.hidden}
+        if not hold.hidden:
+            data |= {"type": type, "scope": "user" if user else "tenant", "category": category}
         audit.record("hold.placed", actor=actor, tenant_id=tenant_id, case_id=hold.pk, data=data)
         signals.announce(signals.hold_placed, hold_id=hold.pk)
     seconds = fence.wait_out(hold)
@@ -95,6 +93,21 @@ def custodian(hold: LegalHold) -> str | None:
     if not hold.subject_pseudonym:
         return None
     return str(_sealed(hold)["user"])
+
+
+def check_read_custodian(hold: LegalHold, *, actor: Actor) -> list[str]:
+    """Why the actor may not see whose data is held; empty where they may."""
+    return lacks(actor, LEGAL) + (
+        [] if hold.sealed else [f"Who hold {hold.pk} was about is gone with its key."]
+    )
+
+
+def read_custodian(hold: LegalHold, *, actor: Actor) -> str | None:
+    """The held user's id for a person of legal; the look is audited. Raises Refused."""
+    refuse_if(check_read_custodian(hold, actor=actor))
+    user = custodian(hold)
+    audit.record_now("hold.read", actor=actor, tenant_id=hold.tenant_id, case_id=hold.pk)
+    return user
 
 
 def reason_of(hold: LegalHold) -> str:

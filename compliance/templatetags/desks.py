@@ -11,6 +11,10 @@ from django.utils.dateparse import parse_datetime
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from compliance import statements
+from compliance.actors import Actor
+from compliance.models import ErasureRequest
+
 register = template.Library()
 
 _TONES = {
@@ -111,3 +115,11 @@ def clock(deadline: datetime) -> SafeString:
         text = "1 day left" if left.days == 1 else f"{left.days} days left"
     tone = "bad" if left.days < 3 else "hold" if left.days < 7 else "calm"
     return format_html('<span class="lc-badge lc-{}">{}</span>', tone, text)
+
+
+@register.simple_tag
+def shown_state(request: ErasureRequest, viewer: Actor) -> SafeString:
+    """A request's state as its viewer may know it."""
+    words = statements.shown_state(request, viewer)
+    tone = "retained" if words == statements.RETAINED else request.state
+    return badge(tone, words)
