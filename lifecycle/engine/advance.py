@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 import traceback
+from collections.abc import Callable
+from typing import TypeVar
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection
 from django_q.exceptions import TimeoutException
 
 from lifecycle.engine import claims, settling
@@ -18,6 +20,7 @@ from lifecycle.systems.base import Permanent, Transient
 
 log = logging.getLogger(__name__)
 TRIES = 5
+Result = TypeVar("Result")
 
 
 def advance(step_id: int) -> str:
@@ -26,13 +29,13 @@ def advance(step_id: int) -> str:
     Never raises for what a step does: that is in its row. Raises DatabaseError when the outcome can't be written;
     then the lease lapses and the slice is done again.
     """
-    context = claims.claim(step_id)
+    context = _persistently(lambda: claims.claim(step_id))
     if context is None:
         return "not claimed"
     try:
         with context.lease:
             ending = _work(context)
-        _write(context, ending)
+        _persistently(lambda: settling.settle(context, ending))
     except LeaseLost:
         log.warning("Step %s of run %s: another worker has it, nothing was written.", step_id, context.run.pk)
         return "lease lost"
@@ -45,11 +48,7 @@ def _work(context: Context) -> Ending:
             return Blocked(why)
         return spec_of(context.step).run(context)
     except Stopped as stopped:
-        return (
-            Blocked(stopped.why)
-            if stopped.blocked
-            else More(context.cursor, context.step.done, context.step.total)
-        )
+        return Blocked(stopped.why) if stopped.blocked else More(context.cursor)
     except Permanent as error:
         return Fail(_sentence(error))
     except Transient as error:
@@ -84,14 +83,14 @@ def _sentence(error: Exception) -> str:
     return str(error) or f"{type(error).__name__} without a reason."
 
 
-def _write(context: Context, ending: Ending) -> None:
-    """Settles; the database may be away for some seconds. A commit whose answer was lost shows as LeaseLost."""
-    for attempt in range(TRIES):
+def _persistently(work: Callable[[], Result]) -> Result:
+    """The database may be away for some seconds. A commit whose answer was lost is safe: the lease tells."""
+    for attempt in range(TRIES - 1):
         try:
-            settling.settle(context, ending)
-            return
+            return work()
         except DatabaseError:
-            if attempt == TRIES - 1 or transaction.get_connection().in_atomic_block:
+            if connection.in_atomic_block:
                 raise
             connection.close()
             time.sleep(2**attempt)
+    return work()

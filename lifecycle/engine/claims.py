@@ -24,13 +24,17 @@ def claim(step_id: int) -> Context | None:
         return None
     with turn(run_id) as now:
         step = next((each for each in now.steps() if each.pk == step_id), None)
-        if step is None or not _may_work(now, step):
+        if step is None:
+            return None
+        if not _may_work(now, step):
+            _without_message(now, step)
             return None
         if step.attempts >= MOST_CLAIMS:
             _give_up(now, step)
             return None
         token = leases.new_token()
         if not _take(step, token):
+            _without_message(now, step)
             return None
         if step.started_at is None:
             now.note("step.started", step)
@@ -73,6 +77,12 @@ def _may_work(now: Turn, step: Step) -> bool:
     return any(each.pk == step.pk for each in readiness.standing(now.steps()).ready)
 
 
+def _without_message(now: Turn, step: Step) -> None:
+    """A message that came too early or out of turn is used up: the step gets another when its turn comes."""
+    if step.state in OPEN and Step.objects.filter(pk=step.pk, lease_token=None).update(enqueued_at=None):
+        now.go_on()
+
+
 def _give_up(now: Turn, step: Step) -> None:
     """The only working guard against a step that kills its worker: its messages would come back for ever."""
     error = f"The worker died {MOST_CLAIMS} times in this step before it made any progress. Look at its memory and its log."
@@ -81,6 +91,7 @@ def _give_up(now: Turn, step: Step) -> None:
     )
     if changed:
         now.note("step.failed", step, error=error)
+        now.insist = True  # what ten claims could not settle must not stall on the workflow's own hook
         now.go_on()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import logging
 import mmap
 import os
@@ -75,6 +76,7 @@ class Supervisor:
         """Returns when every child has ended. A second signal ends them at once."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask)
+        gc.freeze()  # pages that workers share with us stay shared
         log.info("Workers start for queues: %s.", ", ".join(self._queues))
         while not self._asked:
             self._patrol()
@@ -109,7 +111,7 @@ class Supervisor:
             place.dead = None
         else:
             log.error("%s (process %s) ended with %s; another takes its place.", place.name, place.pid, code)
-            place.dead = (place.tag, int(place.board.message))
+            place.dead = (place.tag, place.board.message)
         place.pid, place.free_at = 0, now + (CRASH_PAUSE if now - place.born < 1 else 0.0)
 
     def _fill(self, place: Place) -> None:
@@ -192,10 +194,12 @@ def keep_time(queues: tuple[str, ...]) -> None:
                 sweeper.sweep()
                 swept = now
             if now - scheduled >= SCHEDULE_EVERY:
-                for Conf.CLUSTER_NAME in queues:
-                    scheduler(broker=get_broker(Conf.CLUSTER_NAME))
+                for queue in queues:
+                    Conf.CLUSTER_NAME = queue  # the scheduler looks there for whose schedules to serve
+                    scheduler(broker=get_broker(queue))
                 scheduled = now
         except Exception as error:
             log.warning("The clock could not do its round (%s). Trying again.", type(error).__name__)
             connections.close_all()
+            swept = now  # so that workers can beat before anything of theirs is taken for dead
         time.sleep(1)

@@ -23,10 +23,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class More:
-    """The slice made progress: go on at `cursor` (JSON) at once. `done` of `total` `unit` for people."""
+    """The slice made progress: go on at `cursor` (JSON) at once. `done` of `total` `unit` for people; None keeps what
+    was shown."""
 
     cursor: Any
-    done: int = 0
+    done: int | None = None
     total: int | None = None
     unit: str = ""
     result: dict[str, Any] | None = None

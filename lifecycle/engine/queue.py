@@ -12,12 +12,14 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django_q.brokers.orm import ORM
 from django_q.models import OrmQ
+from django_q.signing import BadSignature, SignedPackage
 from django_q.tasks import async_task
 
 from lifecycle.engine.workflow import queue_of
 from lifecycle.models import Step
 
 ADVANCE = "lifecycle.tasks.advance"
+MOST_LOOKED_AT = 5_000
 
 
 class _Delayed(ORM):  # type: ignore[misc]  # django-q2 has no types
@@ -37,3 +39,20 @@ def enqueue(step: Step, *, due: datetime | None = None) -> None:
     broker.due = due
     async_task(ADVANCE, step.pk, broker=broker, save=False, cluster=broker.list_key)
     Step.objects.filter(pk=step.pk).update(enqueued_at=Now())
+
+
+def queued_steps() -> set[int] | None:
+    """Steps with a message that waits for a worker now; None when there are too many messages to look at."""
+    waiting = OrmQ.objects.filter(lock__lte=timezone.now()).values_list("payload", flat=True)
+    packages = list(waiting[: MOST_LOOKED_AT + 1])
+    if len(packages) > MOST_LOOKED_AT:
+        return None
+    found = set()
+    for package in packages:
+        try:
+            task = SignedPackage.loads(package)
+        except (TypeError, BadSignature):
+            continue  # not ours; the worker that takes it throws it away
+        if task["func"] == ADVANCE:
+            found.add(int(task["args"][0]))
+    return found

@@ -76,7 +76,7 @@ def pause(run: Run, *, actor: Actor) -> Run:
             now.run.pause_requested = True
             now.note("run.pause_requested")
         now.go_on()
-    return now.run
+    return run
 
 
 def check_resume(run: Run, actor: Actor) -> list[str]:
@@ -90,14 +90,19 @@ def check_resume(run: Run, actor: Actor) -> list[str]:
 
 
 def resume(run: Run, *, actor: Actor) -> Run:
-    """Takes up a paused or blocked run. What blocked it is asked again in the next claim. Raises Refused."""
+    """Takes up a paused or blocked run. What blocked it is asked again in the next claim. Raises Refused.
+
+    The program itself takes up only what is blocked: a person's pause stays (see `wake`).
+    """
+    if actor.has(SYSTEM_ROLE):
+        return wake(run)
     with _steer(run, actor, check_resume) as now:
         if now.run.pause_requested or now.run.state != R.RUNNING:
             now.run.pause_requested = False
             now.note("run.resumed")
             now.become(R.RUNNING)
         _wake_steps(now)
-    return now.run
+    return run
 
 
 def wake(run: Run) -> Run:
@@ -106,14 +111,11 @@ def wake(run: Run) -> Run:
     A run that a person paused, or that has ended, is left alone.
     """
     with turn(run.pk) as now:
-        if (
-            now.run.state in (R.RUNNING, R.BLOCKED)
-            and not now.run.pause_requested
-            and not now.run.cancel_requested
-        ):
-            now.become(R.RUNNING)
+        if now.run.state in (R.RUNNING, R.BLOCKED) and not now.run.cancel_requested:
+            now.become(R.RUNNING)  # and paused at once where a person asked for that
             _wake_steps(now)
-    return now.run
+    run.refresh_from_db()
+    return run
 
 
 def check_cancel(run: Run, actor: Actor) -> list[str]:
@@ -135,7 +137,7 @@ def cancel(run: Run, *, actor: Actor, reason: str = "") -> Run:
             now.run.reason = reason[:500]
             now.note("run.cancel_requested", reason=reason)
         now.go_on()
-    return now.run
+    return run
 
 
 def check_retry(run: Run, actor: Actor, lane: str | None = None) -> list[str]:
@@ -159,7 +161,7 @@ def retry(run: Run, *, actor: Actor, lane: str | None = None) -> Run:
         if now.run.state == R.FAILED and not now.run.cancel_requested:
             now.become(R.RUNNING)
         now.go_on()
-    return now.run
+    return run
 
 
 def rerun(run: Run, *, name: str, lane: str = "") -> None:

@@ -59,10 +59,17 @@ def _after(context: Context, ending: Ending) -> dict[str, Any]:
     clean: dict[str, Any] = {"attempts": 0, "failures": 0, "error": "", "cursor": context.cursor}
     match ending:
         case Done(result):
-            shown = {"done": context.step.done, "total": context.step.total, "unit": context.step.unit}
-            return {**clean, **shown, "state": S.DONE, "result": result, "finished_at": timezone.now()}
+            return {
+                **clean,
+                **_shown(context.step),
+                "state": S.DONE,
+                "result": result,
+                "finished_at": timezone.now(),
+            }
         case More(cursor, done, total, unit, result):
-            shown = {"done": done, "total": total, "unit": unit or context.step.unit}
+            shown = _shown(context.step)
+            if done is not None:
+                shown = {"done": done, "total": total, "unit": unit or context.step.unit}
             kept = {"result": result} if result is not None else {}
             return {**clean, **shown, **kept, "state": S.RUNNING, "cursor": cursor}
         case Wait(until, why, cursor):
@@ -79,6 +86,10 @@ def _after(context: Context, ending: Ending) -> dict[str, Any]:
                 "cursor": context.cursor,
                 "finished_at": timezone.now(),
             }
+
+
+def _shown(step: Step) -> dict[str, Any]:
+    return {"done": step.done, "total": step.total, "unit": step.unit}
 
 
 def _retry(context: Context, error: str) -> dict[str, Any]:

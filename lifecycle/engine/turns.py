@@ -6,6 +6,7 @@ the audit head, which every transaction of the program shares, is always locked 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -25,6 +26,7 @@ R = Run.State
 LIVE = (R.RUNNING, R.PAUSED, R.BLOCKED)
 OPEN = (S.WAITING, S.RUNNING, S.BLOCKED)
 _SHOWN = 500
+log = logging.getLogger(__name__)
 
 
 class Turn:
@@ -34,6 +36,7 @@ class Turn:
         self.run, self.actor = run, actor
         self._events: list[tuple[str, dict[str, Any]]] = []
         self._was = run.state
+        self.insist = False
 
     def steps(self) -> list[Step]:
         """All steps of the run, in order, with the run itself attached."""
@@ -77,12 +80,29 @@ class Turn:
         """Writes the run, tells the workflow, audits. Called at the end of the turn."""
         self.run.save(update_fields=["state", "reason", "pause_requested", "cancel_requested", "finished_at"])
         if self.run.state != self._was:
-            named(self.run.workflow).on_state(self.run)
+            self._tell_workflow()
             self.note(f"run.{self.run.state}", reason=self.run.reason)
         for verb, data in self._events:
             audit.record(
                 verb, actor=self.actor, tenant_id=self.run.tenant_id, case_id=self.run.subject, data=data
             )
+
+    def _tell_workflow(self) -> None:
+        """An error of `on_state` undoes the whole turn, which is tried again; with `insist` it is only noted."""
+        if not self.insist:
+            named(self.run.workflow).on_state(self.run)
+            return
+        try:
+            with transaction.atomic():
+                named(self.run.workflow).on_state(self.run)
+        except Exception as error:
+            log.error(
+                "Run %s is %s; its workflow failed to follow: %s",
+                self.run.pk,
+                self.run.state,
+                type(error).__name__,
+            )
+            self.note("run.hook_failed", error=type(error).__name__)
 
     def _end(self, broken: Any) -> None:
         if not broken:

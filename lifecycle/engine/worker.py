@@ -37,8 +37,23 @@ class Board:
     def __init__(self, cells: memoryview) -> None:
         self._due, self._message = cells[:8].cast("d"), cells[8:16].cast("q")
 
-    due = property(lambda self: self._due[0], lambda self, value: self._due.__setitem__(0, value))
-    message = property(lambda self: self._message[0], lambda self, value: self._message.__setitem__(0, value))
+    @property
+    def due(self) -> float:
+        """Monotonic time at which the task must have ended; 0 while idle."""
+        return float(self._due[0])
+
+    @due.setter
+    def due(self, moment: float) -> None:
+        self._due[0] = moment
+
+    @property
+    def message(self) -> int:
+        """The broker's number of the message in hand; 0 for none."""
+        return int(self._message[0])
+
+    @message.setter
+    def message(self, number: int) -> None:
+        self._message[0] = number
 
 
 class Timer:

@@ -11,6 +11,7 @@ from lifecycle.engine import claims, leases, settling
 from lifecycle.engine.advance import advance
 from lifecycle.engine.context import Context
 from lifecycle.engine.outcomes import Done
+from lifecycle.engine.workflow import named
 from lifecycle.models import Step
 from lifecycle.systems.base import Permanent
 from tests.lifecycle.engine.toy import Toy, deliver, state, step, verbs
@@ -110,11 +111,11 @@ def test_a_long_call_keeps_its_lease_and_its_end_ends_the_keeper(
 
     with context.lease:
         for _ in range(100):
-            if step(context.run).heartbeat_at > old:
+            if (step(context.run).heartbeat_at or old) > old:
                 break
             threading.Event().wait(0.05)
 
-    assert step(context.run).heartbeat_at > old
+    assert (step(context.run).heartbeat_at or old) > old
     assert not [thread for thread in threading.enumerate() if thread.name == "lease"]
 
 
@@ -152,4 +153,4 @@ def test_a_workflow_that_is_gone_fails_with_its_name(toy: Toy) -> None:
     assert state(run) == "failed"
     assert "has no step 'only'" in step(run).error
     with pytest.raises(Permanent):
-        claims.named("no such workflow")
+        named("no such workflow")

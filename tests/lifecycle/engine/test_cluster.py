@@ -65,6 +65,9 @@ class Cluster:
         return found
 
     def complete(self) -> bool:
+        assert self.process.poll() is None, (
+            f"the supervisor ended: {(self.folder / 'log').read_text()[-2000:]}"
+        )
         return sorted(self.children()) == ["q-clock", "q-default-1", "q-default-2", "q-long-1", "q-long-2"]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command, load_command_class
+from django.core.management.base import OutputWrapper
 
 from lifecycle import tasks
 from lifecycle.engine.outcomes import Wait
@@ -19,7 +20,7 @@ def called(*words: str) -> tuple[int, Any, str]:
     """Exit code, the JSON document, standard error of `manage.py WORDS --json`."""
     out, err = io.StringIO(), io.StringIO()
     command = load_command_class("lifecycle", words[0])
-    command.stdout._out, command.stderr._out = out, err
+    command.stdout, command.stderr = OutputWrapper(out), OutputWrapper(err)
     code = 0
     try:
         command.run_from_argv(["manage.py", *words, "--json"])

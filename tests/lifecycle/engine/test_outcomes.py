@@ -1,5 +1,6 @@
 """What a slice came to, in rows, messages and audit."""
 
+import traceback
 from datetime import timedelta
 from typing import Any
 
@@ -8,12 +9,14 @@ from django.db import DatabaseError
 from django.utils import timezone
 from django_q.models import OrmQ
 
+from lifecycle import tasks
 from lifecycle.engine import leases, settling
 from lifecycle.engine.context import Context
 from lifecycle.engine.outcomes import Blocked, Done, More, Outcome, Wait
 from lifecycle.engine.progress import describe
 from lifecycle.models import Run
 from lifecycle.systems.base import Permanent, Transient
+from lifecycle.tasks import TaskFailed
 from tests.lifecycle.engine.toy import Toy, deliver, state, step, verbs
 
 
@@ -139,7 +142,7 @@ def test_result_message_and_state_are_one_transaction(toy: Toy, monkeypatch: pyt
     with monkeypatch.context() as broken:
         broken.setattr("lifecycle.engine.turns.audit.record", refuse)
         broken.setattr("lifecycle.engine.advance.TRIES", 1)
-        with pytest.raises(DatabaseError):
+        with pytest.raises(TaskFailed, match="DatabaseError in"):
             deliver()
     assert (step(run, "first").state, step(run, "first").attempts) == ("waiting", 0)
 
@@ -195,3 +198,17 @@ def test_settling_needs_the_lease(toy: Toy) -> None:
     with pytest.raises(leases.LeaseLost):
         settling.settle(context[0], Done({"n": 2}))
     assert step(run).result == {"n": 1}
+
+
+def test_what_a_task_may_say_of_its_error(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """django-q2 keeps texts of errors in its table: ours has neither the text nor what caused it."""
+
+    def fails(_step_id: int) -> str:
+        raise ValueError("Mrs Jane Secret")
+
+    monkeypatch.setattr("lifecycle.tasks.advance_step", fails)
+    with pytest.raises(TaskFailed) as failed:
+        tasks.advance(1)
+
+    assert "ValueError in" in str(failed.value)
+    assert "Secret" not in "".join(traceback.format_exception(failed.value))

@@ -1,15 +1,18 @@
 """Pause, resume, cancel with undo, retry: refusals first."""
 
+import contextlib
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone
 
+from compliance.actors import SYSTEM
 from compliance.errors import Refused
 from lifecycle.engine import claims, runs, settling, sweeper
+from lifecycle.engine.advance import advance
 from lifecycle.engine.context import Stopped
 from lifecycle.engine.outcomes import Blocked, Done, More, Outcome, Wait
-from lifecycle.engine.workflow import Context
+from lifecycle.engine.workflow import Context, Workflow, register
 from lifecycle.models import Run, Step, Undo
 from lifecycle.systems.base import Permanent, Transient
 from tests.lifecycle.engine.toy import AUDITOR, ENGINEER, Toy, deliver, state, step, verbs
@@ -196,3 +199,51 @@ def test_execute_works_a_run_to_its_end_here(toy: Toy) -> None:
     with pytest.raises(TimeoutError, match="after 0 s"):
         toy.does("only", Wait(timezone.now() + timedelta(hours=1), "Locked."))
         runs.execute(toy.start(("only", 1, "")), timeout=0)
+
+
+def test_the_program_leaves_a_persons_pause_alone(toy: Toy) -> None:
+    toy.closed = "Legal hold lh-1 covers the subject."
+    run = toy.start()
+    deliver()
+    runs.pause(run, actor=ENGINEER)
+    toy.closed = None
+
+    assert runs.resume(run, actor=SYSTEM).state == "paused"
+    deliver()
+    assert toy.slices == []
+    runs.resume(run, actor=ENGINEER)
+    deliver()
+    assert state(run) == "done"
+
+
+def test_a_message_out_of_turn_is_made_up_for(toy: Toy) -> None:
+    """The neighbour is sent back after this one's message went out: it gets another in its turn."""
+    run = toy.start(("erase", 1, "s3"), ("certify", 2, ""))
+    advance(step(run, "erase", "s3").pk)
+    runs.rerun(run, name="erase", lane="s3")
+    assert advance(step(run, "certify").pk) == "not claimed"
+    deliver()
+
+    assert state(run) == "done"
+    assert toy.slices == ["erase s3", "erase s3", "certify"]
+
+
+def test_a_hook_that_fails_undoes_the_turn_and_in_the_end_is_only_noted(toy: Toy) -> None:
+    run = toy.start()
+
+    def fails(_run: Run) -> None:
+        raise Refused("The request can't follow.")
+
+    register(Workflow("toy", toy._steps, on_state=fails))
+    with pytest.raises(Refused):
+        advance(step(run).pk)
+    assert (state(run), step(run).state) == ("running", "running")
+
+    for _ in range(claims.MOST_CLAIMS):
+        Step.objects.filter(run=run).update(lease_until=timezone.now() - timedelta(seconds=1))
+        with contextlib.suppress(Refused):
+            advance(step(run).pk)
+
+    assert (state(run), step(run).state) == ("failed", "failed")
+    assert verbs(run)[-1] == "run.failed"
+    assert "run.hook_failed" in verbs(run)

@@ -8,7 +8,7 @@ from django.utils import timezone
 from django_q.models import OrmQ, Schedule
 
 from lifecycle import tasks
-from lifecycle.engine import claims, leases, schedules, sweeper
+from lifecycle.engine import claims, leases, queue, schedules, sweeper
 from lifecycle.models import Heartbeat, Step
 from tests.lifecycle.engine.toy import Toy, deliver, state, step
 
@@ -40,16 +40,31 @@ def test_a_dead_workers_step_is_queued_once(toy: Toy, late: dict[str, int]) -> N
     assert state(run) == "done"
 
 
-def test_a_lost_message_is_sent_again_after_two_minutes(toy: Toy) -> None:
+def test_a_lost_message_is_sent_again_and_a_waiting_one_is_not(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, waits = toy.start(), toy.start()
+    OrmQ.objects.order_by("pk").first().delete()  # as a worker that died before its claim
+    old = timezone.now() - timedelta(seconds=6)
+    Step.objects.update(enqueued_at=old, not_before=old)
+
+    with monkeypatch.context() as backlog:
+        backlog.setattr(queue, "MOST_LOOKED_AT", 0)
+        assert sweeper.sweep() == 0
+    assert [sweeper.sweep(), sweeper.sweep()] == [1, 0]
+    assert OrmQ.objects.count() == 2
+    deliver()
+
+    assert (state(lost), state(waits)) == ("done", "done")
+
+
+def test_in_a_backlog_two_minutes_count(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     run = toy.start()
-    OrmQ.objects.all().delete()
+    monkeypatch.setattr(queue, "MOST_LOOKED_AT", 0)
     old = timezone.now() - timedelta(seconds=121)
     Step.objects.filter(run=run).update(enqueued_at=old, not_before=old)
 
     assert sweeper.sweep() == 1
-    deliver()
-
-    assert state(run) == "done"
 
 
 def test_what_a_known_dead_process_held_is_free_at_once(toy: Toy) -> None:

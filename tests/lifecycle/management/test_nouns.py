@@ -110,7 +110,9 @@ def test_lines_for_people() -> None:
 
 @pytest.fixture
 def anna(db: None, settings: Any) -> User:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # the slow one is Django's to test
+    settings.PASSWORD_HASHERS = [
+        "django.contrib.auth.hashers.MD5PasswordHasher"
+    ]  # the slow one is Django's to test
     user = User.objects.create_user("anna", password="correct horse battery")
     user.groups.add(Group.objects.get_or_create(name="legal")[0])
     return user
@@ -122,7 +124,12 @@ def test_on_a_local_stack_as_is_taken_at_its_word(anna: User) -> None:
     with pytest.raises(Refused, match="--as USER"):
         acting_user({"as_user": None})
     actor = acting_user({"as_user": "anna"})
-    assert (actor.name, actor.roles, actor.user_id, actor.via) == ("anna", {"legal"}, anna.pk, "cli")
+    assert (actor.name, actor.roles, actor.user_id, actor.via) == (
+        "anna",
+        frozenset({"legal"}),
+        anna.pk,
+        "cli",
+    )
 
     anna.is_active = False
     anna.save()
