@@ -112,6 +112,7 @@ Q_CLUSTER: dict[str, Any] = {
     "catch_up": False,
     "save_limit": 100,
     "recycle": 200,
+    "max_rss": 300 * 1024,  # KiB: a worker that grew this large is replaced after its task
     "poll": 0.2,
     "label": "Task queue",
     # A second queue for slices of many seconds, so that short work never waits behind them.
