@@ -245,7 +245,10 @@ class _Planter:
 
     def _plain(self, table: Table, column: Column) -> str:
         if is_textual(column):
-            return _carried(column, "'c'")
+            relation = self.catalog.relations[table.name]
+            keyed = {*relation.primary, *(name for key in relation.unique for name in key)}
+            # A key must differ from canary to canary; any other column stays silent.
+            return _carried(column) if column.name in keyed else _carried(column, "'c'")
         if column.labels:
             return "'" + column.labels[0].replace("'", "''").replace("%", "%%") + "'"
         value = _NAMED.get(column.type) or _SIMPLE.get(column.kind)
