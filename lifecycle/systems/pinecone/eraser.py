@@ -37,6 +37,7 @@ from lifecycle.systems.pinecone.wire import Index, Wire
 
 PAGE, SECONDS, THREADS, SEND = 4_000, 8.0, 4, 1_000
 CATCH_UP = 60.0
+REST, REST_AT_MOST = 0.5, 10.0
 
 
 def connect(place: Mapping[str, str], datamap: DataMap) -> PineconeEraser:
@@ -82,6 +83,7 @@ class PineconeEraser:
             self._seen = set()
             self._refresh()
             self._catch_up()
+            self._come_to_rest(scope)
         finder = Finder(
             scope, self._layout, self._refresh() if not self._indexes else self._indexes, self._pool
         )
@@ -124,7 +126,7 @@ class PineconeEraser:
     def finish(self, scope: Scope, gate: Gate) -> Tally:
         """Deletes the namespaces that the erasure has emptied. Raises Permanent naming backups, which hold copies."""
         self._refresh()
-        self._catch_up()
+        self._catch_up(gate)
         tally = Tally()
         for index in self._indexes.values():
             for namespace in self._to_drop(scope, index):
@@ -217,20 +219,39 @@ class PineconeEraser:
             elif ids:
                 self._probes[place] = list(ids[-100:])
 
-    def _catch_up(self) -> None:
-        """Wait until reads see the last write in each namespace: by LSN, else until what was deleted is out of sight."""
-        ends = time.monotonic() + CATCH_UP
+    def _catch_up(self, gate: Gate | None = None) -> None:
+        """Wait until reads see the last write in each namespace: by LSN, else until what was deleted is out of sight.
+
+        Raises BatchOver when that takes longer than the gate is open, Transient after a minute.
+        """
+        ends = time.monotonic() + (CATCH_UP if gate is None else gate.remaining())
         for notes in (self._written, self._probes):
             for place in [place for place in notes if place[0] not in self._indexes]:
                 notes.pop(place)  # the index is deleted, with all its vectors
         for (name, namespace), written in list(self._written.items()):
             index = self._index(name)
             while (seen := index.visible(namespace)) is not None and seen < written:
-                _pause(ends)
+                _pause(ends, gate)
         for (name, namespace), ids in list(self._probes.items()):
             while self._index(name).metadata(namespace, ids):
-                _pause(ends)
+                _pause(ends, gate)
             self._probes.pop((name, namespace))
+
+    def _come_to_rest(self, scope: Scope) -> None:
+        """Where another process wrote last, and how far is unknown: wait until reads of the namespace stand still.
+
+        Else what that process deleted a moment ago would be found, and counted, again.
+        """
+        for index in self._indexes.values():
+            for namespace in self._layout.own(scope.subject.tenant):
+                if (index.name, namespace) in self._written:
+                    continue
+                ends = time.monotonic() + REST_AT_MOST
+                before, since = index.visible(namespace), time.monotonic()
+                while before is not None and time.monotonic() < min(ends, since + REST):
+                    time.sleep(0.05)
+                    if (now := index.visible(namespace)) != before:
+                        before, since = now, time.monotonic()
 
     def _to_drop(self, scope: Scope, index: Index) -> Iterator[str]:
         kept = self._layout.category in set(scope.retained) | scope.held_categories
@@ -290,7 +311,9 @@ def _until_backup(items: Sequence[Item]) -> list[Item]:
     return list(items[:end])
 
 
-def _pause(ends: float) -> None:
+def _pause(ends: float, gate: Gate | None) -> None:
     if time.monotonic() > ends:
+        if gate is not None:
+            raise BatchOver
         raise Transient("Pinecone's reads have not caught up with its writes within a minute; try again.")
     time.sleep(0.05)

@@ -119,7 +119,11 @@ class PineconeVerifier:
             ]
         else:
             hits = self._filtered(index, namespace, sweep) if state["token"] is None else []
-            more, token = self._listed(index, namespace, sweep, state["token"])
+            more, token = (
+                self._listed(index, namespace, sweep, state["token"])
+                if sweep.reads_ids(namespace)
+                else ([], None)
+            )
             hits += more
         if token:
             return hits, {**state, "token": token}
@@ -216,6 +220,10 @@ class _Sweep:
         return self._has_canary(vector_id, {}) or (
             namespace in self._shared and self._of_document(vector_id, None)
         )
+
+    def reads_ids(self, namespace: str) -> bool:
+        """Whether ids in somebody else's namespace can tell anything."""
+        return bool(self._far) or namespace in self._shared
 
     def judge(self, index: str, namespace: str, vector_id: str, record: Record) -> Iterator[Hit]:
         """The hit of one vector, if it is one."""

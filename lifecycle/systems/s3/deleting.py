@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from lifecycle.systems.base import Gate, Item, Locked, Permanent, Transient
 from lifecycle.systems.s3.kinds import UPLOAD, split
-from lifecycle.systems.s3.wire import Answer, Wire
+from lifecycle.systems.s3.wire import Answer, Busy, Wire
 
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")
 _CHARACTERS = {"\r": "&#13;", "\n": "&#10;", "\t": "&#9;", '"': "&quot;"}
@@ -65,7 +66,23 @@ def sends(items: Sequence[Item], size: int) -> list[Send]:
 
 
 def carry_out(wire: Wire, send: Send, gate: Gate) -> Outcome:
-    """Sends, and reads what became of each key. Raises Transient when that is unknown, BatchOver when time is up."""
+    """Sends, and reads what became of each key. Raises Transient when that is unknown, BatchOver when time is up.
+
+    A service that asks for fewer requests is given time, as much as the batch has.
+    """
+    wait = 0.1
+    while True:
+        try:
+            return _attempt(wire, send, gate)
+        except Busy:
+            if gate.remaining() < 1 + wait:
+                return Outcome(busy=True)
+        time.sleep(wait)
+        wait *= 2
+        gate.check()
+
+
+def _attempt(wire: Wire, send: Send, gate: Gate) -> Outcome:
     if send.alone:
         errors = _alone(wire, send, gate)
     else:

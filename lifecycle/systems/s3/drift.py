@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Permanent, Transient
-from lifecycle.systems.s3.layout import Layout
+from lifecycle.systems.s3.layout import OURS, Layout
 
 MOST = 20
 
@@ -29,7 +29,7 @@ def unclassified(place: Mapping[str, str], datamap: DataMap) -> list[str]:
         raise Permanent("The bucket can't be listed; check its name and the reader's rights.") from error
     except BotoCoreError as error:
         raise Transient("The object storage did not answer; try again when it is up.") from error
-    unknown = sorted(folder for folder in folders if not layout.classifies_top(folder))
+    unknown = sorted(folder for folder in folders if folder not in OURS and not layout.classifies_top(folder))
     named = [
         f"The folder {folder!r} of the bucket {bucket!r} is in no entry of the data map; add it under s3.prefixes."
         for folder in unknown[:MOST]

@@ -32,6 +32,7 @@ from lifecycle.systems.s3.listing import Listed
 from lifecycle.systems.s3.wire import Wire
 
 PAGE, SECONDS = 4_000, 8.0
+FIRST = 1_000
 THREADS = 8
 # One request shall take about so long; the service's pace (seconds a key) is learnt from each answer.
 SEND_SECONDS, FIRST_PACE = 0.6, 0.006
@@ -157,7 +158,7 @@ class S3Eraser:
     ) -> tuple[list[Listed], Any]:
         if root is None:
             return self._read_keys(scope, after or 0)
-        page = getattr(listing, name)(self._wire, root.prefix, after, size or 1000)
+        page = getattr(listing, name)(self._wire, root.prefix, after, size or FIRST)
         entries = [entry for entry in page.entries if root.matches(entry.key)]
         if name == "current":
             hidden = [entry.key for entry in entries if not self._known(entry, first=False)]

@@ -10,6 +10,8 @@ from datetime import datetime
 from lifecycle.datamap.model import Objects
 from lifecycle.systems.base import Scope
 
+# What this program itself keeps in a tenant's bucket: cleaned logs, which the CloudWatch adapter erases and verifies.
+OURS = ("logs-archive/",)
 _SLOT = re.compile(r"\{(tenant|user|document|\*)\}")
 
 

@@ -14,10 +14,10 @@ from lifecycle.systems.base import Entry, Hit, Item, Page, Scope, content_hash, 
 from lifecycle.systems.needles import CANARY, ID, Found, Needles
 from lifecycle.systems.s3.inventory import Inventory, Seen
 from lifecycle.systems.s3.kinds import UPLOAD, VERSION, item_key, split
-from lifecycle.systems.s3.layout import Layout, Root, is_kept
+from lifecycle.systems.s3.layout import OURS, Layout, Root, is_kept
 
 THREADS = 8
-FLAT, FOLDER, SWEEP, CONTENTS = 700, 450, 900, 200
+FLAT, FOLDER, SWEEP, AGAIN, CONTENTS = 700, 450, 900, 391, 200
 SECONDS, MOST_HITS = 8.0, 4_000
 TEXT_BYTES = 1 << 20
 # Asked for one by one, besides the listings that cover the whole manifest.
@@ -45,6 +45,7 @@ class S3Verifier:
         self._inventory = inventory
         self._layout = layout
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3-verify")
+        self._swept: set[int] = set()
 
     def remaining(self, scope: Scope, items: Sequence[Item]) -> list[Item]:
         """Which items a listing still shows or a request still finds."""
@@ -64,8 +65,10 @@ class S3Verifier:
         return [item for name, item in wanted.items() if name in left]
 
     def search(self, scope: Scope, cursor: Any) -> Page[Hit]:
-        """Sweeps names of versions, then of uploads, then what the tenant's remaining objects say."""
-        state = dict(cursor or {"phase": "names", "after": None})
+        """Sweeps names of versions (twice with other page edges where they are few), of uploads, then what the tenant's remaining objects say."""
+        state = dict(cursor or {"phase": "names", "after": None, "count": 0})
+        if cursor is None:
+            self._swept = set()
         sweep = _Sweep(scope, self._layout, self._inventory.bucket)
         hits: list[Hit] = []
         ends = time.monotonic() + SECONDS
@@ -73,6 +76,13 @@ class S3Verifier:
             if state["phase"] == "names":
                 page = self._inventory.versions("", SWEEP, state["after"])
                 hits += sweep.names(page.entries)
+                state["count"] += len(page.entries)
+                if state["count"] <= FEW:
+                    self._swept |= {hash((entry.key, entry.mark)) for entry in page.entries}
+                state = _next(state, page.after, "again" if state["count"] <= FEW else "uploads")
+            elif state["phase"] == "again":
+                page = self._inventory.versions("", AGAIN, state["after"])
+                hits += sweep.names(e for e in page.entries if hash((e.key, e.mark)) not in self._swept)
                 state = _next(state, page.after, "uploads")
             elif state["phase"] == "uploads":
                 page = self._inventory.uploads("", SWEEP, state["after"])
@@ -151,7 +161,7 @@ class S3Verifier:
         page = self._inventory.folder(prefix, FOLDER)
         yield from page.entries
         for folder in page.folders:
-            if any(root.whole and folder.startswith(root.prefix) for root in roots):
+            if folder in OURS or any(root.whole and folder.startswith(root.prefix) for root in roots):
                 continue
             if any(root.prefix.startswith(folder) for root in roots):
                 yield from self._apart(folder, roots)
@@ -188,6 +198,8 @@ class _Sweep:
     def names(self, entries: Iterable[Seen]) -> Iterator[Hit]:
         """Hits among the names of keys."""
         for entry in entries:
+            if entry.key.startswith(OURS):
+                continue
             if self.is_subjects(entry.key):
                 if not is_kept(self._scope, self._category(entry.key), entry.modified):
                     yield self._hit(entry, ID, True, entry.key)
@@ -224,4 +236,4 @@ class _Sweep:
 
 
 def _next(state: dict[str, Any], after: dict[str, str] | None, following: str) -> dict[str, Any]:
-    return {"phase": state["phase"] if after else following, "after": after}
+    return {**state, "phase": state["phase"] if after else following, "after": after}

@@ -29,7 +29,6 @@ from lifecycle.systems.base import BatchOver, Permanent, Transient
 READ_SECONDS = 60
 _REGION = re.compile(r"s3[.-]([a-z]{2}(?:-[a-z]+)+-\d)\.amazonaws\.com")
 _BUSY = {
-    "SlowDown",
     "InternalError",
     "ServiceUnavailable",
     "RequestTimeout",
@@ -37,6 +36,10 @@ _BUSY = {
     "ThrottlingException",
 }
 _EXPIRED = {"ExpiredToken", "RequestExpired", "ExpiredPresignRequest"}
+
+
+class Busy(Transient):
+    """The service asks for fewer requests, and did nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,11 @@ class Wire:
         """
         answer = self._exchange(method, self._path(key, query), body, ends, seconds)
         code = answer.code() if answer.status >= 400 else ""
-        if answer.status in (429, 500, 502, 503, 504) or code in _BUSY:
+        if answer.status in (429, 503) or code == "SlowDown":
+            raise Busy(
+                f"The object storage asks for fewer requests (status {answer.status}); try again later."
+            )
+        if answer.status in (500, 502, 504) or code in _BUSY:
             raise Transient(f"The object storage is busy (status {answer.status}); try again.")
         if (
             ends is not None

@@ -10,9 +10,11 @@ import pytest
 
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Hit, Scope, Subject
+from lifecycle.systems.cloudwatch.archive import PREFIX
 from lifecycle.systems.s3 import drift
 from lifecycle.systems.s3.eraser import S3Eraser
 from lifecycle.systems.s3.eraser import connect as connect_eraser
+from lifecycle.systems.s3.layout import OURS
 from lifecycle.systems.s3.verifier import S3Verifier, connect
 from tests.lifecycle.systems.s3.tools import Bucket, erase_all, found
 
@@ -163,3 +165,14 @@ def test_what_the_map_does_not_know_is_named(bucket: Bucket, datamap: DataMap) -
     assert any("'exports/'" in sentence for sentence in sentences)
     assert any("at the top" in sentence for sentence in sentences)
     assert not any("tenant-x" in sentence for sentence in sentences)
+
+
+def test_cleaned_logs_in_the_bucket_are_another_adapters(
+    bucket: Bucket, verifier: S3Verifier, datamap: DataMap
+) -> None:
+    assert OURS == (PREFIX,)
+    bucket.put(f"{PREFIX}group/user-alice1.jsonl.zst", b"alice1")
+    assert names(searched(verifier, Scope(Subject("m", "alice1"))), False).isdisjoint(
+        {f"{PREFIX}group/user-alice1.jsonl.zst"}
+    )
+    assert not any(PREFIX in sentence for sentence in drift.unclassified(bucket.place, datamap))
