@@ -78,9 +78,11 @@ class Reader:
     def _of(self, table: Table, a: str, each: Seen, joins: list[str]) -> list[Claim]:
         found: list[Claim] = []
         if table.tenant and table.tenant in each.types:
-            user = (
-                f"{a}.{ident(table.user)}::text" if table.user in each.types and table.user else "NULL::text"
-            )
+            user = "NULL::text"
+            if table.user and table.user in each.types:
+                user = f"{a}.{ident(table.user)}::text"
+            elif table.shared_through and self.scope.subject.user is not None:
+                user = self._shared_user(table, a, each)
             found.append(Claim(f"{a}.{ident(table.tenant)}::text", user, own=a == "a"))
         for parent, column in table.via:
             above = self.sight.named(parent)

@@ -13,7 +13,10 @@ from tests.lifecycle.systems.postgresql.world import World, erase_all, found, hi
 
 PLACES = {
     "text": ("INSERT INTO chunks (document_id, position, body) VALUES ('1/u-12/0', 9, %s)", "chunks"),
-    "json": ("INSERT INTO audit_logs (tenant_id, actor_id, action, detail) VALUES ('17', 'u', 'x', %s)", "audit_logs"),
+    "json": (
+        "INSERT INTO audit_logs (tenant_id, actor_id, action, detail) VALUES ('17', 'u', 'x', %s)",
+        "audit_logs",
+    ),
     "bytea": ("INSERT INTO blobs VALUES (1, convert_to(%s, 'UTF8'), NULL)", "blobs"),
     "array": ("INSERT INTO blobs VALUES (2, NULL, ARRAY['x', %s])", "blobs"),
 }
@@ -28,7 +31,9 @@ SPELLINGS = {
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_a_mention_is_found_wherever_it_stands(bare: World, place: str, spelling: str) -> None:
     bare.run("CREATE TABLE blobs (id int PRIMARY KEY, data bytea, words text[])")
-    bare.run("INSERT INTO documents (tenant_id, id, owner_id, title, s3_key, sha256) VALUES ('1', '1/u-12/0', 'u-12', '', '', '')")
+    bare.run(
+        "INSERT INTO documents (tenant_id, id, owner_id, title, s3_key, sha256) VALUES ('1', '1/u-12/0', 'u-12', '', '', '')"
+    )
     statement, table = PLACES[place]
     text = SPELLINGS[spelling](mail("1", "u-1"))
     bare.run(statement, [json.dumps({"note": [text]}) if place == "json" else f"seen {text} here"])
