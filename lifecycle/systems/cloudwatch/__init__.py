@@ -1,0 +1,1 @@
+"""CloudWatch Logs, and the cleaned archives of lines too old to be put again."""
