@@ -86,8 +86,8 @@ def _group(
         at += fencing.taken(tally)
         _note_locked(line, tally)
         context.heartbeat()
-        if fencing.taken(tally):
-            idle = 0
+        if fencing.taken(tally) or (tally is not None and tally.detail.get("working")):
+            idle = 0  # a log stream that is being copied takes several batches before one item of it is done
         else:
             idle, size = idle + 1, max(1, size // 4)
             fencing.patience(idle)

@@ -77,6 +77,7 @@ class Cleaning:
 
     def _rest(self) -> Iterator[None]:
         while self.turn.left() < LEAST:
+            time.sleep(0.02)
             yield
 
     def _delete_stream(self, stream: Stream) -> Iterator[None]:

@@ -130,6 +130,7 @@ class Rewriting:
 
     def _when_open(self, work: Callable[[Gate], bool]) -> Iterator[None]:
         while self._turn.left() < LEAST:
+            time.sleep(0.02)
             yield
         work(self._turn.open())
 
