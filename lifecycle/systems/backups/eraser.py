@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from compliance.keystore import KeyDestroyed, KeyMissing
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.backups import archive, layout, rewriting
 from lifecycle.systems.backups.catalogue import Reach
+from lifecycle.systems.backups.keys import check_of
 from lifecycle.systems.backups.layout import Exclusion, Manifest, Row
 from lifecycle.systems.base import Action, Gate, Item, Page, Permanent, Planted, Scope, Subject, Tally
 
@@ -57,36 +59,53 @@ class BackupsEraser:
         return Page(found)
 
     def erase(self, scope: Scope, items: Sequence[Item], gate: Gate) -> Tally:
-        """Excludes, then destroys the key or deletes the part; `archive_row` items are single rows of other parts."""
+        """Excludes, then destroys the key or deletes the part; `archive_row` and `object_name` items are
+        mentions: single rows of other parts, and whole objects."""
         reach, tally = Reach(scope, self._catalogue.keys), Tally()
         manifests = {each.archive: each for each in self._catalogue.manifests(reach.tenant)}
         kept = reach.kept_keys(list(manifests.values()))
         gate.check()
         self._exclude(scope, reach, list(manifests.values()), gate)
-        gone: set[str] = set()
+        doomed: set[str] = set()
         for item in items:
             gate.check()
-            name, part_name, *row = json.loads(item.key)
-            manifest = manifests.get(name)
-            part = manifest.part(part_name) if manifest else None
-            if manifest is None or part is None:
-                pass  # an archive that was purged meanwhile
-            elif item.kind == layout.ROW:
-                changed = rewriting.drop(self._catalogue, manifest, part, row[0], gate)
-                manifests[name] = changed or manifest
-                tally.erased += changed is not None
-            elif not reach.covers(part.person) or reach.keeps(part):
-                raise Permanent(
-                    "A part of somebody else, or one that is kept, was handed over for erasure. Nothing was done to it."
-                )
-            elif part.key in kept:
-                tally.erased += bool(self._catalogue.vault.delete(manifest.path(part.name), gate))
-            else:
-                if part.key in gone or self._destroy(part.key):
-                    tally.erased += 1
-                    gone.add(part.key)
-            tally.taken += 1
+            tally.erased += self._one(reach, manifests, kept, doomed, item, gate)
+        for name in sorted(doomed):
+            gate.check()
+            self._destroy(name)
+        tally.taken = len(items)
         return tally
+
+    def _one(
+        self,
+        reach: Reach,
+        manifests: dict[str, Manifest],
+        kept: set[str],
+        doomed: set[str],
+        item: Item,
+        gate: Gate,
+    ) -> bool:
+        """Whether this item goes now: at once, or with the key that is added to `doomed`."""
+        if item.kind == layout.NAME:
+            return bool(self._catalogue.vault.delete(item.key, gate))
+        name, part_name, *row = json.loads(item.key)
+        manifest = manifests.get(name)
+        part = manifest.part(part_name) if manifest else None
+        if manifest is None or part is None:
+            return False  # an archive that was purged meanwhile
+        if item.kind == layout.ROW:
+            changed = rewriting.drop(self._catalogue, manifest, part, row[0], gate)
+            manifests[name] = changed or manifest
+            return changed is not None
+        if not reach.covers(part.person) or reach.keeps(part):
+            raise Permanent(
+                "A part of somebody else, or one that is kept, was handed over for erasure. Nothing was done to it."
+            )
+        if part.key in kept:
+            return bool(self._catalogue.vault.delete(manifest.path(part.name), gate))
+        doomed.add(part.key)
+        key = self._catalogue.keys.get(part.key)
+        return key is not None and check_of(key) == part.check
 
     def redact(self, scope: Scope, item: Item, gate: Gate) -> Tally:
         """Takes the subject's identifiers out of one row of somebody else's part."""
@@ -147,18 +166,15 @@ class BackupsEraser:
     def close(self) -> None:
         self._catalogue.vault.close()
 
-    def _destroy(self, name: str) -> bool:
-        """True where the key stood until now. A key that never was gets no tombstone: nothing was destroyed."""
+    def _destroy(self, name: str) -> None:
+        """Every wrapping of a key, also one that a crash left. A key that never was gets no tombstone."""
         store = self._catalogue.keys.store
-        stood = store.exists(name)
-        try:
-            store.get(name)
-        except KeyMissing:
-            return False
-        except KeyDestroyed:
-            pass  # once more: a crash may have left a wrapping
+        with suppress(KeyDestroyed):
+            try:
+                store.get(name)
+            except KeyMissing:
+                return
         store.destroy(name)
-        return stood
 
     def _exclude(self, scope: Scope, reach: Reach, manifests: list[Manifest], gate: Gate) -> Exclusion:
         keys, subject = self._catalogue.keys, scope.subject

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
-PART, ROW = "archive_part", "archive_row"
+PART, ROW, NAME = "archive_part", "archive_row", "object_name"
 CANARY = "canary"
 TENANTS, EXCLUSIONS = "tenant-", "exclusions/"
 

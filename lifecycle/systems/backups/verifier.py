@@ -81,8 +81,11 @@ class BackupsVerifier:
                 return Page(hits, name)
         foreign = Needles.of(scope, foreign=True)
         for entry in self._list(""):
-            if (found := foreign.find(str(entry["Key"]))) is not None:
-                hits.append(Hit("object_name", entry["Key"], "names of objects", found.kind, belongs=False))
+            key = str(entry["Key"])
+            # The tenant's id is in its prefix by design; a user may be called like a tenant.
+            name = key.partition("/")[2] if layout.tenant_of(key) is not None else key
+            if (found := foreign.find(name)) is not None:
+                hits.append(Hit(layout.NAME, key, "names of objects", found.kind, belongs=False))
         return Page(hits)
 
     def bystanders(self, scope: Scope) -> Iterator[Entry]:

@@ -335,6 +335,19 @@ def test_drift_names_what_nobody_classified(world: World) -> None:
         world.catalogue.vault.remove(f"{stray}/dump.sql")
 
 
+def test_an_object_named_after_the_person_is_a_mention(world: World) -> None:
+    tenant, user = world.tenant("named"), f"user-{secrets.token_hex(4)}"
+    world.back_up(tenant, user)
+    stray = f"ledger/{world.tag}export-of-{user}.csv"
+    world.catalogue.vault.put(stray, b"x")
+    scope = whose(world, tenant, user)
+    world.erase(scope)
+    (hit,) = world.hits(scope)
+    assert (hit.kind, hit.belongs) == ("object_name", False)
+    assert world.eraser.erase(scope, [Item(hit.kind, hit.key)], Open()).erased == 1
+    assert world.hits(scope) == []
+
+
 @pytest.mark.parametrize("tenant", ["1", "1*", "a_b", "a/b", "..", "=31", "acm\u00e9", "a b+c%2F"])
 def test_every_tenant_has_a_prefix_of_its_own(tenant: str) -> None:
     assert layout.tenant_of(layout.tenant_prefix(tenant) + "x/manifest.json") == tenant
