@@ -105,28 +105,33 @@ class PostgresqlEraser:
 
     def redact(self, scope: Scope, item: Item, gate: Gate) -> Tally:
         """Takes the subject's identifiers out of one row that is somebody else's and stays."""
+        catalog = self.catalog
         with self.session.batch(gate) as cursor:
-            changed = redaction.redact(cursor, self.catalog, self.relations, scope, item)
+            changed = redaction.redact(cursor, catalog, self.relations, scope, item)
         return Tally(taken=1, anonymised=changed)
 
     def shapes(self, scope: Scope) -> Sequence[str]:
         return planting.shapes(self.catalog, self.relations, scope)
 
     def plant(self, scope: Scope, shape: str, marker: str) -> Planted:
+        catalog = self.catalog
         with self.session.transaction() as cursor:
-            return planting.plant(cursor, self.catalog, self.relations, scope, shape, marker)
+            return planting.plant(cursor, catalog, self.relations, scope, shape, marker)
 
     def lift(self, planted: Planted) -> None:
+        catalog = self.catalog
         with self.session.transaction() as cursor:
-            planting.lift(cursor, self.catalog, self.relations, planted)
+            planting.lift(cursor, catalog, self.relations, planted)
 
     def anchors(self, scope: Scope) -> Mapping[str, tuple[str, ...]]:
+        own = self.ownership(scope)
         with self.session.transaction("read") as cursor:
-            return learning.anchors(cursor, self.catalog, self.ownership(scope))
+            return learning.anchors(cursor, own.catalog, own)
 
     def identify(self, scope: Scope) -> Subject:
+        own = self.ownership(scope)
         with self.session.transaction("read") as cursor:
-            return learning.identify(cursor, self.catalog, self.ownership(scope))
+            return learning.identify(cursor, own.catalog, own)
 
     def close(self) -> None:
         self._discovery = None

@@ -204,7 +204,7 @@ class _Planter:
             return _carried(column)
         if name == table.tenant:
             return "%(tenant)s"
-        if name == table.user:
+        if name == table.user or (table.shared_through and name in table.detach):
             return "%(user)s"
         parent = self._parent(table, column)
         if parent is not None:

@@ -100,13 +100,14 @@ class Recheck:
                 continue
             claims = self.reader.claims(each)
             rows = self.sight.rows(
-                f"SELECT ({self.reader.kept_sql(each)}) IS TRUE, {claims.columns} FROM {each.whole} a {claims.joins} "
-                f"WHERE a.{ident(table.large_object)} = %(oid)s::oid",
+                f"SELECT {each.key_sql('a')}, ({self.reader.kept_sql(each)}) IS TRUE, {claims.columns} "
+                f"FROM {each.whole} a {claims.joins} WHERE a.{ident(table.large_object)} = %(oid)s::oid",
                 {**self.reader.params(each), "oid": oid},
             )
-            for kept, *values in rows:
+            for key, kept, *values in rows:
                 found = pairs(tuple(values))
-                yield self.reader.tenant_of(found), self.reader.is_mine(found, each), kept
+                mine = self.reader.is_mine(found, each)
+                yield self.reader.tenant_of(found), mine, kept or (mine and self.needed(each, key))
 
     def needed(self, each: Seen, key: str, depth: int = 0) -> bool:
         """Whether a row that must stay (retained, held, a held user's) points to this one, directly or further down."""

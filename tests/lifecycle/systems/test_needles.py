@@ -41,15 +41,17 @@ FOUND = {
         base64.urlsafe_b64encode(b"\xff\xfe;ann.lee@mail.example;").decode(),
         b"\x00\xffAnn.Lee@mail.example\x00",
     ]
-    + ["ann.lee@mail.example".encode().hex()],
+    + [b"ann.lee@mail.example".hex()],
     "name": [
         "zoé müller",
         "ZOÉ MÜLLER",
         unicodedata.normalize("NFD", "Zoé Müller"),
         "Müller, Zoé",
         "zoé_müller",
-    ]
-    + [quote("Zoé Müller"), json.dumps("Zoé Müller"), "zoé\nmüller", "Zo&#233; no; Zoé Müller"],
+        quote("Zoé Müller"),
+        json.dumps("Zoé Müller"),
+        "zoé\nmüller",
+    ],
     "canary": ["xcanary0123x", b"\xffCANARY0123\xff"],
 }
 ABSENT = [

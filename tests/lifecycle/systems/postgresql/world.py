@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,12 @@ def scope(tenant: str, user: str | None = None, **more: Any) -> Scope:
     mails = (mail(tenant, user),) if user else ()
     names = (f"Person {user} Of {tenant}",) if user else ()
     return Scope(Subject(tenant, user, mails, names), pseudonym="erased-0123456789", **more)
+
+
+def known(w: World, tenant: str, user: str | None = None, **more: Any) -> Scope:
+    """The scope with what the subject's rows lead to, as the workflow makes it."""
+    plain = scope(tenant, user, **more)
+    return replace(plain, anchors=w.eraser().anchors(plain))
 
 
 def found(eraser: PostgresqlEraser, of: Scope) -> list[Item]:
