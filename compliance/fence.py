@@ -34,6 +34,7 @@ PLACE_LIMIT = 10.0  # seconds within which a hold is certain
 # After a row's deadline: what was sent in its last moment reaches a server that refuses it by its own clock.
 _MARGIN = 0.3
 _POLL = 0.02
+_IDLE = 2.0  # seconds after which a kept connection is asked before it is trusted
 
 _OPEN = """
 INSERT INTO compliance_fencebatch
@@ -272,11 +273,18 @@ def _clock() -> float:
 _kept = threading.local()
 
 
-def _session(fresh: bool = False) -> Connection:
-    """This thread's direct connection in autocommit, made anew where it is lost or was another process's."""
+def _session(*, fresh: bool = False, sure: bool = False) -> Connection:
+    """This thread's direct connection in autocommit, made anew where it is lost or was another process's.
+
+    One that was idle for a while, or where the caller must be `sure`, is asked whether it still answers.
+    """
     known: Connection | None = getattr(_kept, "session", None)
-    if fresh or known is None or _kept.pid != os.getpid() or known.closed or not _answers(known):
-        _kept.session, _kept.pid = _connect(), os.getpid()
+    if known is not None and not fresh and _kept.pid == os.getpid() and not known.closed:
+        lately = _clock() - _kept.used_at < _IDLE
+        if (lately and not sure) or _answers(known):
+            _kept.used_at = _clock()
+            return known
+    _kept.session, _kept.pid, _kept.used_at = _connect(), os.getpid(), _clock()
     session: Connection = _kept.session
     return session
 

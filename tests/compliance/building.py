@@ -6,7 +6,7 @@ import secrets
 from datetime import datetime
 from typing import Any
 
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 
 from compliance import access, pseudonyms
 from compliance.actions import deciding, filing, planning
@@ -35,7 +35,7 @@ def account(name: str, *groups: str) -> Actor:
     """An account in some groups."""
     user, _ = User.objects.get_or_create(username=name, defaults={"email": f"{name}@staff.example"})
     for group in groups:
-        user.groups.add(access.Group.objects.get(name=group))
+        user.groups.add(Group.objects.get(name=group))
     return person(user)
 
 

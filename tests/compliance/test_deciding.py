@@ -40,7 +40,7 @@ def test_a_user_needs_one_officer_who_is_nobody_involved(actors: dict[str, Actor
     )
     for digest in ("", "x" * 64):
         assert "plan changed" in refusal(deciding.approve, request, actor=actors["officer"], digest=digest)
-    officer = User.objects.get(pk=actors["officer"].user_id)
+    officer = User.objects.get(username="officer")
     browser = person(officer, via="admin")
     assert "password" in refusal(deciding.approve, request, actor=browser, digest=request.digest)
     User.objects.filter(pk=officer.pk).update(email=building.ADMIN.upper())

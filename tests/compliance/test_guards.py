@@ -30,10 +30,10 @@ def actors(application_role: str) -> dict[str, Actor]:
     return building.people()
 
 
-def refused(does: Callable[[], Any]) -> str:
+def refused(does: Callable[..., Any], **facts: Any) -> str:
     """The database's words when it refuses."""
     with pytest.raises(Error) as caught, transaction.atomic():
-        does()
+        does(**facts)
     return str(caught.value)
 
 
@@ -46,8 +46,12 @@ def sql(statement: str, *values: Any) -> Callable[[], Any]:
 
 
 def approve_by_shell(request: ErasureRequest, who: Actor, role: str, **changed: Any) -> Callable[[], Any]:
-    user = User.objects.get(pk=who.user_id)
-    facts = {"decider_pseudonym": deciding.decider_pseudonym(user), "digest": request.digest, **changed}
+    user = User.objects.get(username=who.name)
+    facts: dict[str, Any] = {
+        "decider_pseudonym": deciding.decider_pseudonym(user),
+        "digest": request.digest,
+        **changed,
+    }
     return lambda: Decision.objects.create(request=request, kind="approve", role=role, user=user, **facts)
 
 
@@ -102,7 +106,7 @@ def test_an_owner_who_edits_is_found_by_the_chain(actors: dict[str, Actor], stac
         cursor.execute("ALTER TABLE compliance_auditevent DISABLE TRIGGER guard_rows")
         try:
             cursor.execute("UPDATE compliance_auditevent SET verb = 'other' WHERE verb = 'one' RETURNING seq")
-            edited = cursor.fetchone()[0]
+            (edited,) = cursor.fetchone() or (0,)
             assert audit.verify() == [f"Audit event {edited} was edited: its hash does not fit its content."]
             cursor.execute("DELETE FROM compliance_auditevent WHERE seq = %s", [edited])
             assert audit.verify() == [f"Audit events {edited} to {edited} are missing."]
@@ -116,9 +120,9 @@ def test_an_audit_event_continues_the_last(actors: dict[str, Actor]) -> None:
     forged = AuditEvent(
         seq=count + 1, at=timezone.now(), actor="x", verb="x", previous="f" * 64, hash="e" * 64
     )
-    assert "continues the last" in refused(lambda: forged.save(force_insert=True))
+    assert "continues the last" in refused(forged.save, force_insert=True)
     forged.seq, forged.previous = count + 5, AuditEvent.objects.order_by("-seq")[0].hash
-    assert "continues the last" in refused(lambda: forged.save(force_insert=True))
+    assert "continues the last" in refused(forged.save, force_insert=True)
 
 
 def test_no_request_begins_approved(actors: dict[str, Actor]) -> None:
@@ -130,9 +134,7 @@ def test_no_request_begins_approved(actors: dict[str, Actor]) -> None:
         "deadline": timezone.now(),
     }
     for state in set(states.S.values) - {"received"}:
-        assert "begins as received" in refused(
-            lambda state=state: ErasureRequest.objects.create(state=state, **facts)
-        )
+        assert "begins as received" in refused(ErasureRequest.objects.create, state=state, **facts)
 
 
 def test_states_follow_the_table(actors: dict[str, Actor]) -> None:
@@ -143,9 +145,7 @@ def test_states_follow_the_table(actors: dict[str, Actor]) -> None:
                 assert cursor.fetchone() == (new in states.TRANSITIONS[old],), (old, new)
     request = building.planned()
     for state in ("completed", "certifying", "received"):
-        assert "can not become" in refused(
-            lambda state=state: ErasureRequest.objects.filter(pk=request.pk).update(state=state)
-        )
+        assert "can not become" in refused(ErasureRequest.objects.filter(pk=request.pk).update, state=state)
 
 
 def test_a_request_is_not_scheduled_without_approval(actors: dict[str, Actor]) -> None:
@@ -186,13 +186,9 @@ def test_a_tenant_needs_two_people(actors: dict[str, Actor]) -> None:
     request = building.planned(None)
     approve_by_shell(request, both, "compliance")()
     assert "one_standing_approval_per_person" in refused(approve_by_shell(request, both, "legal"))
-    assert "missing" in refused(
-        lambda: ErasureRequest.objects.filter(pk=request.pk).update(state="scheduled")
-    )
+    assert "missing" in refused(ErasureRequest.objects.filter(pk=request.pk).update, state="scheduled")
     approve_by_shell(request, actors["officer"], "compliance")()
-    assert "missing" in refused(
-        lambda: ErasureRequest.objects.filter(pk=request.pk).update(state="scheduled")
-    )
+    assert "missing" in refused(ErasureRequest.objects.filter(pk=request.pk).update, state="scheduled")
     approve_by_shell(request, actors["legal"], "legal")()
     assert ErasureRequest.objects.filter(pk=request.pk).update(state="scheduled") == 1
 
@@ -210,9 +206,7 @@ def test_an_edit_makes_approvals_stale(actors: dict[str, Actor]) -> None:
     assert request.digest not in (seen, "")
     deciding.approve(request, actor=actors["officer"], digest=request.digest)
     ErasureRequest.objects.filter(pk=request.pk).update(ground="d")
-    assert "missing" in refused(
-        lambda: ErasureRequest.objects.filter(pk=request.pk).update(state="executing")
-    )
+    assert "missing" in refused(ErasureRequest.objects.filter(pk=request.pk).update, state="executing")
     with pytest.raises(Refused, match="An approval of the current plan"):
         executing.move(request, "executing", actor=SYSTEM)
 
@@ -227,8 +221,8 @@ def test_who_asked_for_what_stays(actors: dict[str, Actor]) -> None:
     }
     for column in ("subject_pseudonym", "requester_pseudonym", *others):
         change = {column: others.get(column, "x" * 64)}
-        assert "never edited" in refused(lambda change=change: row.update(**change))
-    assert "permission denied" in refused(row.get().delete)
+        assert "never edited" in refused(row.update, **change)
+    assert "permission denied" in refused(sql("DELETE FROM compliance_erasurerequest"))
 
 
 def test_decisions_are_only_voided(actors: dict[str, Actor]) -> None:
@@ -241,17 +235,15 @@ def test_decisions_are_only_voided(actors: dict[str, Actor]) -> None:
         {"user_id": actors["legal"].user_id},
         {"decided_at": timezone.now()},
     ):
-        assert "never edited" in refused(
-            lambda change=change: Decision.objects.filter(pk=decision.pk).update(**change)
-        )
+        assert "never edited" in refused(Decision.objects.filter(pk=decision.pk).update, **change)
     assert "permission denied" in refused(decision.delete)
     Decision.objects.update(voided_at=timezone.now())
-    assert "never edited" in refused(lambda: Decision.objects.update(voided_at=None))
+    assert "never edited" in refused(Decision.objects.update, voided_at=None)
 
 
 def test_certificates_are_never_edited(actors: dict[str, Actor]) -> None:
     request = building.filed()
-    facts = {
+    facts: dict[str, Any] = {
         "document": b"{}",
         "pdf": b"%PDF",
         "seal": b"{}",
@@ -266,14 +258,12 @@ def test_certificates_are_never_edited(actors: dict[str, Actor]) -> None:
         {"issued_at": timezone.now()},
     ]
     for change in changes:
-        assert "never edited" in refused(
-            lambda change=change: Certificate.objects.filter(pk=certificate.pk).update(**change)
-        )
+        assert "never edited" in refused(Certificate.objects.filter(pk=certificate.pk).update, **change)
     Certificate.objects.update(stored_at=timezone.now())
-    assert "never edited" in refused(lambda: Certificate.objects.update(stored_at=None))
+    assert "never edited" in refused(Certificate.objects.update, stored_at=None)
     assert "permission denied" in refused(certificate.delete)
     AuditHead.objects.create(day="2026-01-01", seq=1, hash="h", document="{}", signature="s", fingerprint="f")
-    assert "never edited" in refused(lambda: AuditHead.objects.update(hash="other"))
+    assert "never edited" in refused(AuditHead.objects.update, hash="other")
 
 
 def test_a_hold_needs_two_people_of_legal(actors: dict[str, Actor]) -> None:
@@ -286,22 +276,18 @@ def test_a_hold_needs_two_people_of_legal(actors: dict[str, Actor]) -> None:
     )
     row = LegalHold.objects.filter(pk=hold.pk)
     one, two, officer = (actors[name].user_id for name in ("legal", "legal2", "officer"))
-    assert "second person" in refused(
-        lambda: row.update(state="released", released_by=two, release_requested_by=one)
-    )
+    assert "second person" in refused(row.update, state="released", released_by=two, release_requested_by=one)
     assert "asked for by legal" in refused(
-        lambda: row.update(state="release_requested", release_requested_by=officer)
+        row.update, state="release_requested", release_requested_by=officer
     )
     row.update(state="release_requested", release_requested_by=one)
     for person in (one, officer, None):
-        assert "second person" in refused(
-            lambda person=person: row.update(state="released", released_by=person)
-        )
-    assert "never edited" in refused(lambda: row.update(release_requested_by=two))
-    assert "not reached its last day" in refused(lambda: row.update(state="expired"))
-    assert "never narrowed" in refused(lambda: row.update(until=timezone.now()))
-    assert "never narrowed" in refused(lambda: row.update(subject_pseudonym="somebody else"))
+        assert "second person" in refused(row.update, state="released", released_by=person)
+    assert "never edited" in refused(row.update, release_requested_by=two)
+    assert "not reached its last day" in refused(row.update, state="expired")
+    assert "never narrowed" in refused(row.update, until=timezone.now())
+    assert "never narrowed" in refused(row.update, subject_pseudonym="somebody else")
     assert "permission denied" in refused(hold.delete)
     assert row.get().state == "release_requested"
     row.update(state="released", released_by=two)
-    assert "ended does not change" in refused(lambda: row.update(state="active"))
+    assert "ended does not change" in refused(row.update, state="active")

@@ -21,15 +21,14 @@ pytestmark = pytest.mark.usefixtures("acme")
 
 
 def place(actor: Actor, **facts: Any) -> LegalHold:
-    return holds.place(
-        **{"actor": actor, "tenant_id": "acme", "case_reference": "C-1", "type": "litigation", **facts}
-    )
+    given: dict[str, Any] = {"tenant_id": "acme", "case_reference": "C-1", "type": "litigation", **facts}
+    return holds.place(**{"actor": actor, **given})
 
 
 def test_only_legal_places_and_with_sense(actors: dict[str, Actor]) -> None:
     legal = actors["legal"]
     past = timezone.now() - timedelta(days=1)
-    for words, facts in (
+    cases: tuple[tuple[str, dict[str, Any]], ...] = (
         ("none of the roles", {"actor": actors["officer"]}),
         ("none of the roles", {"actor": actors["auditor"]}),
         ("named person", {"actor": SYSTEM}),
@@ -37,9 +36,10 @@ def test_only_legal_places_and_with_sense(actors: dict[str, Actor]) -> None:
         ("Name the case", {"case_reference": " "}),
         ("type of a hold", {"type": "curiosity"}),
         ("in the past", {"until": past}),
-    ):
+    )
+    for words, facts in cases:
         with pytest.raises(Refused, match=words):
-            place(**{"actor": legal, **facts})
+            place(facts.pop("actor", legal), **facts)
     assert LegalHold.objects.count() == 0
 
 
@@ -113,6 +113,8 @@ def test_hidden_holds_show_to_legal_only(actors: dict[str, Actor]) -> None:
         assert open_one.pk in statements.of_holds([open_one, secret], viewer)
     assert len(statements.visible_holds(actors["legal"])) == 3
     assert statements.describe_hold(criminal, actors["legal"])["case"] == "Secret-9"
+    audited = AuditEvent.objects.get(case_id=criminal.pk, verb="hold.placed").data
+    assert "criminal" not in str(audited) and audited["hidden"] is True
     request = building.planned("u-1")
     assert statements.shown_state(request, actors["officer"]) == "retained under Art. 17(3)"
     assert statements.shown_state(request, actors["legal"]) == "blocked by hold"

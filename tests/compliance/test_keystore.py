@@ -42,7 +42,8 @@ def test_a_destroyed_key_opens_for_nobody(store: KeyStore) -> None:
 
 def test_destroying_ends_what_a_crash_left(store: KeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     key = store.create("case/er-1")
-    real, left = module._shred, []
+    left: list[Path] = []
+    real = module._shred
 
     def crash(path: Path) -> None:
         if left:

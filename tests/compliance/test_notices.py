@@ -27,7 +27,7 @@ def received(folder: Path, known: set[Path], count: int) -> list[EmailMessage]:
         return sorted(path for path in folder.glob("*.eml") if path not in known)
 
     until(lambda: len(new()) >= count)
-    return [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in new()]  # type: ignore[misc]
+    return [email.message_from_bytes(path.read_bytes(), policy=email.policy.default) for path in new()]
 
 
 def test_reasons_and_remedies_reach_the_requester(

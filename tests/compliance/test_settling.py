@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from hashlib import sha256
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -82,7 +83,12 @@ def test_a_recipient_is_settled_with_evidence(actors: dict[str, Actor]) -> None:
 
 def test_a_token_is_shown_once_and_ends(actors: dict[str, Actor]) -> None:
     user = User.objects.get(username="engineer")
-    facts = {"user": user, "tenant_id": "acme", "name": "intake", "requested_by": building.ADMIN}
+    facts: dict[str, Any] = {
+        "user": user,
+        "tenant_id": "acme",
+        "name": "intake",
+        "requested_by": building.ADMIN,
+    }
     for actor in (actors["auditor"], actors["legal"]):
         with pytest.raises(Refused, match="none of the roles"):
             tokens.issue(actor=actor, scopes=["read"], **facts)
