@@ -30,6 +30,7 @@ PATROL_EVERY = 0.1
 SWEEP_EVERY = 5.0
 SCHEDULE_EVERY = 10.0
 OVERDUE_GRACE = 5.0  # django-q2's own alarm comes first
+ECHO = 2.0  # an end asked for again this soon came from the same wish, to the group and through the guardian
 CRASH_PAUSE = 1.0  # before a place whose process lived for less than a second is filled again
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 
@@ -62,7 +63,7 @@ class Place:
 
 
 class Supervisor:
-    """Keeps `workers[queue]` workers per queue and one clock alive until SIGTERM or SIGINT."""
+    """Keeps `workers[queue]` workers per queue and one clock alive until SIGTERM."""
 
     def __init__(self, workers: Mapping[str, int]) -> None:
         self._places = [Place("q-clock", None)]
@@ -70,12 +71,12 @@ class Supervisor:
             Place(f"q-{queue}-{n}", queue) for queue, count in workers.items() for n in range(1, count + 1)
         ]
         self._queues = tuple(workers)
-        self._asked = 0
+        self._asked = False
+        self._asked_at = self._patience = 0.0
 
     def run(self) -> None:
-        """Returns when every child has ended. A second signal ends them at once."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
+        """Returns when every child has ended. A second signal some seconds later ends them at once."""
+        signal.signal(signal.SIGTERM, self._ask)
         gc.freeze()  # pages that workers share with us stay shared
         log.info("Workers start for queues: %s.", ", ".join(self._queues))
         while not self._asked:
@@ -84,7 +85,12 @@ class Supervisor:
         self._end()
 
     def _ask(self, *_: object) -> None:
-        self._asked += 1
+        now = time.monotonic()
+        if not self._asked:
+            self._asked, self._asked_at = True, now
+            self._patience = now + (Conf.TIMEOUT or 90) + OVERDUE_GRACE
+        elif now - self._asked_at > ECHO:
+            self._patience = now
 
     def _patrol(self) -> None:
         self._reap()
@@ -132,9 +138,8 @@ class Supervisor:
     def _end(self) -> None:
         """Asks all to end after their slice, which sees its time as over; kills what does not."""
         log.info("Workers end after the slice under way.")
-        patience = time.monotonic() + (Conf.TIMEOUT or 90) + OVERDUE_GRACE
         self._signal(signal.SIGTERM)
-        while any(place.pid for place in self._places) and time.monotonic() < patience and self._asked < 2:
+        while any(place.pid for place in self._places) and time.monotonic() < self._patience:
             self._reap()
             time.sleep(PATROL_EVERY)
         self._signal(signal.SIGKILL)
@@ -148,6 +153,44 @@ class Supervisor:
             if place.pid:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(place.pid, number)
+
+
+def guard(work: Callable[[], None]) -> None:
+    """Does `work()` in a child and does it again when the child is killed. Returns once it ended itself.
+
+    SIGTERM and SIGINT are passed on. Should the guardian itself be killed, everything below it dies too.
+    """
+    place = Place("q-sentinel", None)
+    asked: list[int] = []
+
+    def pass_on(number: int, _frame: object) -> None:
+        asked.append(number)
+        if place.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(place.pid, signal.SIGTERM)
+
+    parent = os.getpid()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    while not asked:
+        place.born = time.monotonic()
+        connections.close_all()
+        place.pid = os.fork()
+        if place.pid == 0:
+            _live(place, parent, work)
+        code = _await(place.pid)
+        if asked or code == 0:
+            break
+        log.error("The supervisor (process %s) ended with %s and is started again.", place.pid, code)
+        if time.monotonic() - place.born < 1:
+            time.sleep(CRASH_PAUSE)
+
+
+def _await(pid: int) -> int:
+    """The exit code of a child. As process 1 of a container it also takes in what a killed supervisor left."""
+    while (ended := os.waitpid(-1, 0))[0] != pid:
+        continue
+    return os.waitstatus_to_exitcode(ended[1])
 
 
 def _live(place: Place, parent: int, work: Callable[[], None]) -> None:

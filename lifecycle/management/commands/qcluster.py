@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from lifecycle.engine.cluster import Supervisor
+from lifecycle.engine.cluster import Supervisor, guard
 from lifecycle.engine.workflow import QUEUES
 
 
@@ -32,9 +32,8 @@ class Command(BaseCommand):
         """Serves the queues; returns when all workers have ended."""
         if options["workers"] is not None and options["workers"] < 1:
             raise CommandError("--workers must be at least 1.", returncode=2)
-        Supervisor(
-            {queue: options["workers"] or _workers(queue) for queue in options["queue"] or QUEUES}
-        ).run()
+        counts = {queue: options["workers"] or _workers(queue) for queue in options["queue"] or QUEUES}
+        guard(lambda: Supervisor(counts).run())
 
 
 def _workers(queue: str) -> int:

@@ -22,6 +22,8 @@ from lifecycle.models import Heartbeat, Run, Step
 from tests.lifecycle.engine.toy import ENGINEER, state
 from tests.lifecycle.engine.toy_cluster import CHUNKS, PLAN
 
+NAMES = ["q-clock", "q-default-1", "q-default-2", "q-long-1", "q-long-2", "q-sentinel"]
+
 
 class Cluster:
     """The supervisor under test, and its children by name."""
@@ -44,15 +46,21 @@ class Cluster:
             )
 
     def kill(self) -> None:
-        """Kills the supervisor alone. Its children must not outlive it."""
+        """Kills the guardian alone. What it started must not outlive it."""
         orphans = self.children().values()
         self.process.kill()
         self.process.wait(timeout=10)
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans), 5, "the orphans are gone")
 
+    def replace(self, name: str) -> None:
+        """Kills one process and waits until another is in its place."""
+        killed = self.children()[name]
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: self.complete() and self.children().get(name) != killed, 10, f"{name} is replaced")
+
     def children(self) -> dict[str, int]:
-        """Name -> process id of what the supervisor started and that lives."""
-        found = {}
+        """Name -> process id of what descends from the guardian and lives."""
+        seen: dict[int, tuple[str, int]] = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             try:
                 pid, rest = stat.read_text().split(" (", 1)
@@ -60,15 +68,18 @@ class Cluster:
                 continue  # it ended while we looked
             name, fields = rest.rsplit(") ", 1)
             status, parent = fields.split()[:2]
-            if int(parent) == self.process.pid and status != "Z" and name.startswith("q-"):
-                found[name] = int(pid)
-        return found
+            if status != "Z" and name.startswith("q-"):
+                seen[int(pid)] = (name, int(parent))
+        family = {self.process.pid}
+        for _ in range(2):
+            family |= {pid for pid, (_, parent) in seen.items() if parent in family}
+        return {name: pid for pid, (name, _) in seen.items() if pid in family}
 
     def complete(self) -> bool:
         assert self.process.poll() is None, (
             f"the supervisor ended: {(self.folder / 'log').read_text()[-2000:]}"
         )
-        return sorted(self.children()) == ["q-clock", "q-default-1", "q-default-2", "q-long-1", "q-long-2"]
+        return sorted(self.children()) == NAMES
 
 
 def until(true: Callable[[], bool], seconds: float, what: str) -> None:
@@ -106,15 +117,14 @@ def start(tenant: str = "t1") -> Run:
 def test_killed_at_any_place_every_step_is_done_exactly_once(cluster: Cluster) -> None:
     victims = random.Random(7)
     started = [start() for _ in range(3)]
-    for victim in ("q-default-1", "q-long-2", "q-clock", "supervisor", "q-default-2", "q-long-1"):
+    for victim in ("q-default-1", "q-long-2", "q-clock", "q-sentinel", "all", "q-default-2", "q-long-1"):
         time.sleep(victims.uniform(0.2, 0.5))  # the moment of the kill: any will do
-        if victim == "supervisor":
+        if victim == "all":
             cluster.kill()
             cluster.start()
             until(cluster.complete, 60, "all workers are there again")
         else:
-            os.kill(cluster.children()[victim], signal.SIGKILL)
-            until(cluster.complete, 10, f"{victim} is replaced")
+            cluster.replace(victim)
 
     until(lambda: {state(run) for run in started} == {"done"}, 60, "all runs are done")
 

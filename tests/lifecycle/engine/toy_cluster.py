@@ -50,7 +50,7 @@ def main(database: str, folder: Path) -> None:
         ]
 
     register(Workflow("traces", steps))
-    cluster.Supervisor({"default": 2, "long": 2}).run()
+    cluster.guard(lambda: cluster.Supervisor({"default": 2, "long": 2}).run())
 
 
 if __name__ == "__main__":
