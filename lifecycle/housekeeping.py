@@ -9,7 +9,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from compliance import fence
-from compliance.actions import heads, holds, notices, planning
+from compliance.actions import certifying, heads, holds, notices, planning
 from compliance.actors import SYSTEM
 from compliance.errors import Refused
 from compliance.models import AuditHead, ErasureRequest, LegalHold
@@ -28,6 +28,8 @@ def sweep() -> dict[str, int]:
         "came_due": reopen_due,
         "watched": watch_completed,
         "closed": close_watched,
+        "certificates_stored": lambda: certifying.finish_storing(actor=SYSTEM),
+        "certificates_mailed": lambda: certifying.deliver_due(actor=SYSTEM),
         "notices": lambda: notices.send_due(timezone.now(), actor=SYSTEM),
         "heads": sign_head,
         "fence": fence.tidy,

@@ -148,6 +148,8 @@ def check_close(request: ErasureRequest) -> list[str]:
         reasons.append("The watch has not ended.")
     if waiting := notices.unsent(request):
         reasons.append(f"{waiting} mails to the requester have not been sent; they need the case key.")
+    if waiting := request.certificates.filter(delivered_at=None).count():
+        reasons.append(f"{waiting} certificates have not been mailed to the requester; they need the case key.")
     return reasons
 
 

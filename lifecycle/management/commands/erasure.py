@@ -13,7 +13,7 @@ from compliance.actions import deciding, mentions, recipients
 from compliance.actors import Actor
 from compliance.certificate import bundle
 from compliance.errors import Refused
-from compliance.models import ErasureRequest
+from compliance.models import Certificate, ErasureRequest
 from lifecycle.erasure import actions, intake, status
 from lifecycle.management.nouns import Answer, NounCommand, Options, misuse, table
 from lifecycle.management.people import acting_user, add_as
@@ -200,15 +200,24 @@ class Command(NounCommand):
         return Answer(rows, table(heads, [[row[head] for head in heads] for row in rows]))
 
     def certificate(self, options: Options) -> dict[str, Any]:
-        """Writes the files of the newest certificate."""
-        request = _request(options)
-        newest = request.certificates.order_by("-number").first()
-        if newest is None:
-            raise Refused(
-                f"Request {request.pk} is {request.get_state_display()}: it has no certificate yet."
-            )
-        written = bundle.write(newest, Path(options["out"]))
-        return {"certificate": newest.pk, "files": sorted(str(path) for path in written)}
+        """Writes the files of a request's certificate, named by the id that was given, and of each addendum to it,
+        named by its own; with a certificate's id, of that one only."""
+        given, folder = options["id"], Path(options["out"])
+        chosen = list(Certificate.objects.filter(pk=given))
+        if not chosen:
+            request = _request(options)
+            chosen = list(request.certificates.order_by("number"))
+            if not chosen:
+                raise Refused(
+                    f"Request {request.pk} is {request.get_state_display()}: it has no certificate yet."
+                )
+        stems = [given, *(each.pk for each in chosen[1:])]
+        written = [
+            path
+            for each, stem in zip(chosen, stems, strict=True)
+            for path in bundle.write(each, folder, stem)
+        ]
+        return {"certificate": chosen[-1].pk, "files": sorted({str(path) for path in written})}
 
     def mentions_(self, options: Options) -> list[dict[str, Any]]:
         """Mentions with what surrounds them; reading them is audited."""
