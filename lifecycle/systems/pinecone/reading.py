@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.pinecone import trust
 
 THREADS = 8
 PATIENCE = 30.0
@@ -22,7 +23,8 @@ class Reader:
     def __init__(self, place: Mapping[str, str]) -> None:
         self._place = place
         headers = {"api-key": place.get("reader_key") or place["key"], "x-pinecone-api-version": "2025-10"}
-        self._http = httpx.Client(headers=headers, timeout=30, limits=httpx.Limits(max_connections=THREADS))
+        limits = httpx.Limits(max_connections=THREADS)
+        self._http = httpx.Client(headers=headers, timeout=30, limits=limits, verify=trust())
         self.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="pinecone-verify")
         self._hosts: dict[str, str] = {}
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from lifecycle.systems.base import BatchOver, Gate, Permanent, Transient
+from lifecycle.systems.pinecone import trust
 
 VERSION = "2025-10"
 READ_SECONDS, PATIENCE = 30.0, 30.0
@@ -33,7 +34,7 @@ class Wire:
     def __init__(self, key: str, connections: int) -> None:
         limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
         headers = {"Api-Key": key, "X-Pinecone-Api-Version": VERSION}
-        self._http = httpx.Client(headers=headers, limits=limits, timeout=READ_SECONDS)
+        self._http = httpx.Client(headers=headers, limits=limits, timeout=READ_SECONDS, verify=trust())
 
     def read(self, method: str, url: str, **more: Any) -> Answer:
         """A request that changes nothing; waits out "too many requests" for up to 30 s."""

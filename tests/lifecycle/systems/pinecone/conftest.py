@@ -22,8 +22,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @pytest.fixture
-def project(server: Running) -> Project:
-    return Project(server, KEY)
+def project(server: Running) -> Iterator[Project]:
+    made = Project(server, KEY)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ class Project:
 
     def __init__(self, server: Running, key: str) -> None:
         self.server = server
+        self._http = httpx.Client(headers={"Api-Key": key}, verify=False)  # noqa: S501 - plain loopback
         self.place = {
             "control_host": server.url,
             "index_host": server.url,
@@ -27,10 +28,13 @@ class Project:
 
     def ask(self, method: str, path: str, url: str = "", **more: Any) -> dict[str, Any]:
         """One request as administrator."""
-        headers = {"Api-Key": self.place["key"]}
-        answer = httpx.request(method, (url or self.server.url) + path, headers=headers, **more)
+        answer = self._http.request(method, (url or self.server.url) + path, **more)
         assert answer.status_code < 300, answer.text
         return dict(answer.json()) if answer.content else {}
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
 
     def put(self, namespace: str, vector_id: str, url: str = "", /, **metadata: Any) -> None:
         """Stores one vector; without metadata where none are given."""

@@ -88,7 +88,8 @@ def found(eraser: Eraser, scope: Scope) -> list[Item]:
 
 def erase_all(eraser: Eraser, scope: Scope) -> tuple[int, int, list[Locked]]:
     """Passes until two in a row are empty: (erased, passes, locked). Locked items count as done."""
-    erased, passes, clean, locked = 0, 0, 0, {}
+    erased = passes = clean = 0
+    locked: dict[str, Locked] = {}
     while clean < eraser.clean_passes:
         passes += 1
         assert passes < 12, "the passes do not come to an end"
