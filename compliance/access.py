@@ -13,7 +13,7 @@ _APPS = ("compliance", "lifecycle")
 _CHANGES: dict[str, tuple[str, ...]] = {
     COMPLIANCE: (
         "add_erasurerequest", "change_erasurerequest", "add_decision", "change_recipient", "change_mention",
-        "add_apitoken", "change_apitoken",
+        "add_apitoken", "change_apitoken", "add_retentionrule", "change_retentionrule",
     ),
     LEGAL: (
         "add_erasurerequest", "change_erasurerequest", "add_decision", "add_legalhold", "change_legalhold",

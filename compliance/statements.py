@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db.models import Q
+
 from compliance.actors import LEGAL, Actor
-from compliance.models import ErasureRequest, LegalHold
+from compliance.models import AuditEvent, ErasureRequest, LegalHold
 
 RETAINED = "retained under Art. 17(3)"
 REMEDIES = (
@@ -46,6 +49,40 @@ def visible_holds(viewer: Actor | None) -> list[LegalHold]:
     """The holds whose record a viewer may open: all for legal, the rest without hidden ones."""
     holds = LegalHold.objects.select_related("tenant")
     return [hold for hold in holds if sees_all(viewer) or not hold.hidden]
+
+
+@dataclass(frozen=True, slots=True)
+class Veil:
+    """The holds that a viewer may know nothing of: their ids and tenants; empty for legal."""
+
+    holds: frozenset[str] = frozenset()
+    tenants: frozenset[str] = frozenset()
+
+    def covers(self, event: AuditEvent) -> bool:
+        """True where an audit event's content is not shown: it is of a hidden hold, names one, or tells that one stopped
+        something."""
+        if not self.holds:
+            return False
+        data = event.data if isinstance(event.data, dict) else {}
+        named = data.get("holds", [])
+        told = _BLOCKED in (data.get("from"), data.get("to"), event.verb.removeprefix("request."))
+        return (
+            event.case_id in self.holds
+            or (isinstance(named, list) and not self.holds.isdisjoint(map(str, named)))
+            or (told and event.tenant_id in self.tenants)
+        )
+
+
+_BLOCKED = str(ErasureRequest.State.BLOCKED_BY_HOLD)
+
+
+def veil(viewer: Actor | None) -> Veil:
+    """What the audit trail does not tell this viewer."""
+    if sees_all(viewer):
+        return Veil()
+    hidden = LegalHold.objects.filter(Q(confidential=True) | Q(type=LegalHold.Type.CRIMINAL))
+    rows = list(hidden.values_list("pk", "tenant_id"))
+    return Veil(frozenset(pk for pk, _ in rows), frozenset(tenant for _, tenant in rows))
 
 
 def describe_hold(hold: LegalHold, viewer: Actor | None = None) -> dict[str, Any]:

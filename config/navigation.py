@@ -32,6 +32,9 @@ UNFOLD: dict[str, Any] = {
     "SITE_SYMBOL": "verified_user",
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_HISTORY": False,
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda _request: static("lifecycle/mark.svg")}
+    ],
     "DASHBOARD_CALLBACK": "lifecycle.admin.dashboard.callback",
     "STYLES": [lambda _request: static("lifecycle/desks.css")],
     "SCRIPTS": [lambda _request: static("lifecycle/desks.js")],

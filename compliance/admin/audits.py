@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -17,7 +16,7 @@ from django.views.decorators.http import require_POST
 from compliance import statements
 from compliance.actions import heads
 from compliance.admin.desk import Desk, actor_of
-from compliance.models import AuditEvent, AuditHead, LegalHold
+from compliance.models import AuditEvent, AuditHead
 from compliance.templatetags.desks import when
 
 MOST_PROBLEMS = 20
@@ -32,7 +31,9 @@ class Verb(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         known = AuditEvent.objects.order_by("verb").values_list("verb", flat=True).distinct()
         words = sorted({verb.split(".")[0] for verb in known} - {"hold"})
-        return [(word, word) for word in (*words, *(["hold"] if statements.sees_all(actor_of(request)) else []))]
+        return [
+            (word, word) for word in (*words, *(["hold"] if statements.sees_all(actor_of(request)) else []))
+        ]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         return queryset.filter(verb__startswith=f"{self.value()}.") if self.value() else queryset
@@ -56,11 +57,13 @@ class AuditDesk(Desk):
 
     def get_list_display(self, request: HttpRequest) -> list[str | Callable[..., Any]]:
         """Outside legal the events of hidden holds stand in the list without their content: the chain shows no gap."""
-        hidden = hidden_cases(request)
+        hidden = statements.veil(actor_of(request))
 
-        def veiled(name: str, show: Callable[[AuditEvent], Any], instead: str = "") -> Callable[[AuditEvent], Any]:
+        def veiled(
+            name: str, show: Callable[[AuditEvent], Any], instead: str = ""
+        ) -> Callable[[AuditEvent], Any]:
             def column(row: AuditEvent) -> Any:
-                return instead if veils(row, hidden) else show(row)
+                return instead if hidden.covers(row) else show(row)
 
             column.__name__ = name
             column.short_description = name  # type: ignore[attr-defined]
@@ -78,12 +81,12 @@ class AuditDesk(Desk):
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         found, doubles = super().get_search_results(request, queryset, search_term)
-        if search_term and (hidden := hidden_cases(request)):
+        if search_term and (hidden := statements.veil(actor_of(request)).holds):
             found = found.exclude(case_id__in=hidden)
         return found, doubles
 
     def context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        veiled = veils(row, hidden_cases(request))
+        veiled = statements.veil(actor_of(request)).covers(row)
         return {"veiled": veiled, "facts": "" if veiled else json.dumps(row.data, indent=2, sort_keys=True)}
 
     def verify_view(self, request: HttpRequest) -> HttpResponse:
@@ -92,10 +95,14 @@ class AuditDesk(Desk):
         for problem in problems[:MOST_PROBLEMS]:
             messages.error(request, problem)
         if len(problems) > MOST_PROBLEMS:
-            messages.error(request, f"And {len(problems) - MOST_PROBLEMS} more; `manage.py audit verify` lists all.")
+            messages.error(
+                request, f"And {len(problems) - MOST_PROBLEMS} more; `manage.py audit verify` lists all."
+            )
         if not problems:
             count, signed = AuditEvent.objects.count(), AuditHead.objects.count()
-            messages.success(request, f"All {count:,} events and {signed} signed heads are genuine and complete.")
+            messages.success(
+                request, f"All {count:,} events and {signed} signed heads are genuine and complete."
+            )
         return HttpResponseRedirect(reverse("admin:compliance_auditevent_changelist"))
 
     @admin.display(description="when", ordering="at")
@@ -103,25 +110,13 @@ class AuditDesk(Desk):
         return when(row.at)
 
 
-def hidden_cases(request: HttpRequest) -> frozenset[str]:
-    """Ids of the holds whose events the viewer may not read."""
-    if statements.sees_all(actor_of(request)):
-        return frozenset()
-    hidden = LegalHold.objects.filter(Q(confidential=True) | Q(type=LegalHold.Type.CRIMINAL))
-    return frozenset(hidden.values_list("pk", flat=True))
-
-
-def veils(row: AuditEvent, hidden: frozenset[str]) -> bool:
-    """True where the event is of a hidden hold, or names one."""
-    named = row.data.get("holds", []) if isinstance(row.data, dict) else []
-    return row.case_id in hidden or (isinstance(named, list) and not hidden.isdisjoint(map(str, named)))
-
-
 def _case(row: AuditEvent) -> SafeString | str:
     model = {"er": "erasurerequest", "lh": "legalhold"}.get(row.case_id.split("-")[0])
     if model is None:
         return row.case_id
-    return format_html('<a href="{}">{}</a>', reverse(f"admin:compliance_{model}_change", args=[row.case_id]), row.case_id)
+    return format_html(
+        '<a href="{}">{}</a>', reverse(f"admin:compliance_{model}_change", args=[row.case_id]), row.case_id
+    )
 
 
 def _facts(row: AuditEvent) -> str:

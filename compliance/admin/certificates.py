@@ -63,7 +63,7 @@ class CertificateDesk(Desk):
             "open_reasons": certifying.check_open_salt(escrow, actor=viewer) if escrow else [],
         }
 
-    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | None | HttpResponseBase]]:
+    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | HttpResponseBase | None]]:
         return {"ask_salt": self.ask_salt, "open_salt": self.open_salt}
 
     def ask_salt(self, request: HttpRequest, row: Certificate) -> str:
@@ -77,7 +77,9 @@ class CertificateDesk(Desk):
         if escrow is None:
             raise Refused(f"No salt of certificate {row.pk} is in escrow.")
         salt = certifying.open_salt(escrow, actor=actor_of(request))
-        return self.show(request, self.page_template, str(row), row, {**self.context(request, row), "salt": salt})
+        return self.show(
+            request, self.page_template, str(row), row, {**self.context(request, row), "salt": salt}
+        )
 
     def download_view(self, request: HttpRequest, object_id: str, file_name: str) -> HttpResponse:
         """One file of a certificate, for roles that may hand out the proof; audited."""

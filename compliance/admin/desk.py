@@ -116,7 +116,7 @@ class Desk(ModelAdmin):  # type: ignore[misc]
         """What the page of one row shows."""
         return {}
 
-    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | None | HttpResponseBase]]:
+    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | HttpResponseBase | None]]:
         """{verb: function}; it returns the sentence for its success, or a page. Refused is caught."""
         return {}
 
@@ -144,7 +144,11 @@ class Desk(ModelAdmin):  # type: ignore[misc]
         return response
 
     def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         if not self.page_template:
             shown: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
@@ -174,4 +178,3 @@ class Desk(ModelAdmin):  # type: ignore[misc]
 def choices(values: Iterable[tuple[str, str]], empty: str) -> list[tuple[str, str]]:
     """Choices of a select with an empty first line."""
     return [("", empty), *values]
-

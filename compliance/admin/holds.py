@@ -42,7 +42,9 @@ class PlacingForm(forms.Form):
         label="Data category", required=False, widget=UnfoldAdminTextInputWidget(attrs={"placeholder": "empty: every category"}),
         help_text="A category of the data map, where only that is needed. Keep the scope as narrow as the case is.",
     )  # fmt: skip
-    case_reference = forms.CharField(label="Case", widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}))
+    case_reference = forms.CharField(
+        label="Case", widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"})
+    )
     type = forms.ChoiceField(choices=LegalHold.Type.choices, widget=UnfoldAdminSelectWidget)
     until = forms.DateField(
         label="Last day", required=False, widget=UnfoldAdminTextInputWidget(attrs={"type": "date"}),
@@ -57,7 +59,10 @@ class PlacingForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         tenants = apps.get_model("lifecycle", "Tenant").objects.values_list("pk", "name")
-        self.fields["tenant_id"].choices = [("", "Choose…"), *((pk, f"{pk} · {name}") for pk, name in tenants)]  # type: ignore[attr-defined]
+        self.fields["tenant_id"].choices = [
+            ("", "Choose…"),
+            *((pk, f"{pk} · {name}") for pk, name in tenants),
+        ]  # type: ignore[attr-defined]
 
     def arguments(self) -> dict[str, Any]:
         """For the action: the last day as its last moment, UTC."""
@@ -70,7 +75,18 @@ class PlacingForm(forms.Form):
 class HoldDesk(Desk):
     """Legal holds that the viewer may see."""
 
-    list_display = ("id", "shown_state", "tenant", "scope", "category", "case_reference", "type", "placed", "last_day", "stops")
+    list_display = (
+        "id",
+        "shown_state",
+        "tenant",
+        "scope",
+        "category",
+        "case_reference",
+        "type",
+        "placed",
+        "last_day",
+        "stops",
+    )
     list_filter = ("state", "type", "tenant")
     search_fields = ("id", "case_reference", "tenant__id")
     page_template = "compliance/hold.html"
@@ -97,7 +113,7 @@ class HoldDesk(Desk):
             "sees_all": statements.sees_all(viewer),
         }
 
-    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | None | HttpResponseBase]]:
+    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | HttpResponseBase | None]]:
         return {"release": self.release, "custodian": self.custodian}
 
     def release(self, request: HttpRequest, row: LegalHold) -> str:
@@ -110,7 +126,9 @@ class HoldDesk(Desk):
     def custodian(self, request: HttpRequest, row: LegalHold) -> HttpResponseBase:
         """Whose data is held, in clear; legal only, audited."""
         shown = holds.read_custodian(row, actor=actor_of(request))
-        return self.show(request, self.page_template, str(row), row, {**self.context(request, row), "held_user": shown})
+        return self.show(
+            request, self.page_template, str(row), row, {**self.context(request, row), "held_user": shown}
+        )
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -125,7 +143,11 @@ class HoldDesk(Desk):
             def place() -> str:
                 made.append(holds.place(actor=actor_of(request), **form.arguments()))
                 stopped = stopped_by(made[0])
-                told = f" It stops {', '.join(each.pk for each in stopped)}." if stopped else " It stops no open request."
+                told = (
+                    f" It stops {', '.join(each.pk for each in stopped)}."
+                    if stopped
+                    else " It stops no open request."
+                )
                 return f"Hold {made[0].pk} is in force: nothing in its scope is destroyed from now on.{told}"
 
             attempt(request, place, self.expected)
@@ -163,5 +185,7 @@ def stopped_by(hold: LegalHold) -> list[ErasureRequest]:
     ).select_related("tenant")
     now = timezone.now()
     return [
-        each for each in blocked if hold.pk in {found.pk for found in judge(each, categories=(), at=now).holds}
+        each
+        for each in blocked
+        if hold.pk in {found.pk for found in judge(each, categories=(), at=now).holds}
     ]

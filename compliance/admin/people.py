@@ -77,7 +77,7 @@ class TokenDesk(Desk):
     def context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         return {"reasons": tokens.check_revoke(row, actor=actor_of(request))}
 
-    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | None | HttpResponseBase]]:
+    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | HttpResponseBase | None]]:
         return {"revoke": self.revoke}
 
     def revoke(self, request: HttpRequest, row: ApiToken) -> str:

@@ -31,7 +31,7 @@ _SYSTEMS = {
     "pinecone": "Pinecone",
     "s3": "S3",
     "redis": "Redis",
-    "cloudwatch": "CloudWatch Logs",
+    "cloudwatch": "CloudWatch",
     "backups": "Backups",
     "analytics": "Analytics",
 }

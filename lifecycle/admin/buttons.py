@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from django.utils import timezone
 
+from compliance import statements
 from compliance.access import lacks
 from compliance.actions import deciding, states
 from compliance.actors import Actor
@@ -37,7 +38,13 @@ class Button:
 
 def of(request: ErasureRequest, viewer: Actor) -> list[Button]:
     """The buttons of the request's page, in their order."""
-    return [*_decisions(request, viewer), *(each for each in _rarer(request, viewer) if each.on)]
+    every = [*_decisions(request, viewer), *(each for each in _rarer(request, viewer) if each.on)]
+    shown = statements.shown_state(request, viewer)
+    # A hold that the viewer may not know of is not told by the reason of a button either.
+    return [
+        replace(each, reasons=[text.replace(request.get_state_display(), shown) for text in each.reasons])
+        for each in every
+    ]
 
 
 def _decisions(request: ErasureRequest, viewer: Actor) -> list[Button]:
@@ -90,7 +97,9 @@ def check_preview(request: ErasureRequest, viewer: Actor) -> list[str]:
     """Why it is not counted again."""
     reasons = lacks(viewer, *MAY_STEER)
     if request.state not in (S.RECEIVED, S.VALIDATED, S.AWAITING_APPROVAL, S.BLOCKED_BY_HOLD, S.RETAINED):
-        reasons.append(f"Request {request.pk} is {request.get_state_display()}; it is counted before approval.")
+        reasons.append(
+            f"Request {request.pk} is {request.get_state_display()}; it is counted before approval."
+        )
     elif request.state == S.BLOCKED_BY_HOLD and request.resume_state in states.APPROVED:
         reasons.append("It is under way; it is counted again when it goes on.")
     return reasons

@@ -25,26 +25,41 @@ def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
         return context
     viewer, now = actor_of(request), timezone.now()
     opened = ErasureRequest.objects.filter(state__in=states.OPEN)
-    waiting = list(opened.filter(state=ErasureRequest.State.AWAITING_APPROVAL).select_related("tenant").order_by("deadline"))
+    waiting = list(
+        opened.filter(state=ErasureRequest.State.AWAITING_APPROVAL)
+        .select_related("tenant")
+        .order_by("deadline")
+    )
     holds = [each for each in statements.visible_holds(viewer) if each.state in LegalHold.BLOCKING]
     troubled = Run.objects.filter(state__in=[Run.State.FAILED, Run.State.BLOCKED])
-    mine = [each for each in waiting if not deciding.check_approve(each, actor=viewer, digest=each.digest, password_checked=True)]
+    mine = [
+        each
+        for each in waiting
+        if not deciding.check_approve(each, actor=viewer, digest=each.digest, password_checked=True)
+    ]
     return {
         **context,
+        "title": "Desk",
         "viewer": viewer,
         "stats": _stats(opened, len(waiting), len(holds), troubled.count(), now),
         "mine": {each.pk for each in mine},
         "waiting": waiting[:SHOWN],
         "waiting_total": len(waiting),
-        "going": opened.exclude(state=ErasureRequest.State.AWAITING_APPROVAL).select_related("tenant").order_by("deadline")[:SHOWN],
+        "going": opened.exclude(state=ErasureRequest.State.AWAITING_APPROVAL)
+        .select_related("tenant")
+        .order_by("deadline")[:SHOWN],
         "holds": holds[:SHOWN],
         "troubled": troubled.order_by("-created_at")[:SHOWN],
-        "certificates": Certificate.objects.select_related("request").defer("document", "pdf", "seal", "signatures").order_by("-number")[:SHOWN],
+        "certificates": Certificate.objects.select_related("request")
+        .defer("document", "pdf", "seal", "signatures")
+        .order_by("-number")[:SHOWN],
         "silent": _silent(now),
     }
 
 
-def _stats(opened: Any, waiting: int, holds: int, troubled: int, now: Any) -> list[tuple[str, int, str, bool]]:
+def _stats(
+    opened: Any, waiting: int, holds: int, troubled: int, now: Any
+) -> list[tuple[str, int, str, bool]]:
     soon = opened.filter(deadline__lt=now + timedelta(days=3)).count()
     requests, runs = reverse(_REQUESTS), reverse("admin:lifecycle_run_changelist")
     return [

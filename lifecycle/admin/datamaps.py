@@ -45,9 +45,12 @@ class DataMapDesk(Desk):
 
     def context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         newest = DataMapVersion.objects.first()
-        return {"in_force": newest is not None and newest.pk == row.pk, "tenants": Tenant.objects.exclude(status=Tenant.Status.ERASED)}
+        return {
+            "in_force": newest is not None and newest.pk == row.pk,
+            "tenants": Tenant.objects.exclude(status=Tenant.Status.ERASED),
+        }
 
-    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | None | HttpResponseBase]]:
+    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | HttpResponseBase | None]]:
         return {"drift": self.drift}
 
     def drift(self, request: HttpRequest, row: DataMapVersion) -> HttpResponseBase:
@@ -56,7 +59,9 @@ class DataMapDesk(Desk):
         if tenant is None:
             raise Refused("Choose a tenant whose systems are compared with the map.")
         found = {"drift": tenants.drift(tenant, tenants.current_map()), "compared": tenant}
-        return self.show(request, self.page_template, f"Data map {row}", row, {**self.context(request, row), **found})
+        return self.show(
+            request, self.page_template, f"Data map {row}", row, {**self.context(request, row), **found}
+        )
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None

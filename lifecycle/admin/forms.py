@@ -37,7 +37,9 @@ class FilingForm(forms.Form):
         help_text="An administrator of the tenant, or the person with a signed request. The certificate goes there.",
     )  # fmt: skip
     regime = forms.ChoiceField(choices=ErasureRequest.Regime.choices, widget=UnfoldAdminSelectWidget)
-    ground = forms.ChoiceField(label="Ground, Art. 17(1)", choices=GROUNDS, initial="b", widget=UnfoldAdminSelectWidget)
+    ground = forms.ChoiceField(
+        label="Ground, Art. 17(1)", choices=GROUNDS, initial="b", widget=UnfoldAdminSelectWidget
+    )
     received_at = forms.DateTimeField(
         label="Received at (UTC)", required=False, widget=_line(type="datetime-local"),
         help_text="Starts the legal clock. Empty: now.",
@@ -54,4 +56,7 @@ class FilingForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         tenants = Tenant.objects.exclude(status=Tenant.Status.ERASED).values_list("pk", "name")
-        self.fields["tenant_id"].choices = [("", "Choose…"), *((pk, f"{pk} · {name}") for pk, name in tenants)]  # type: ignore[attr-defined]
+        self.fields["tenant_id"].choices = [
+            ("", "Choose…"),
+            *((pk, f"{pk} · {name}") for pk, name in tenants),
+        ]  # type: ignore[attr-defined]

@@ -12,13 +12,24 @@ from compliance.actions import deciding
 from compliance.actors import COMPLIANCE, LEGAL, Actor
 from compliance.judgement import Judgement, judge
 from compliance.models import AuditEvent, ErasureRequest
+from compliance.templatetags.desks import spaced
 from lifecycle.admin import buttons
 from lifecycle.erasure import status
 from lifecycle.systems.base import SYSTEMS
 
 S = ErasureRequest.State
 _MOVING = frozenset(
-    {S.RECEIVED, S.VALIDATED, S.SCHEDULED, S.EXECUTING, S.VERIFYING, S.CERTIFYING, S.REOPENED, S.BLOCKED_BY_HOLD, S.FAILED}
+    {
+        S.RECEIVED,
+        S.VALIDATED,
+        S.SCHEDULED,
+        S.EXECUTING,
+        S.VERIFYING,
+        S.CERTIFYING,
+        S.REOPENED,
+        S.BLOCKED_BY_HOLD,
+        S.FAILED,
+    }
 )
 _NEXT = {
     S.RECEIVED: "The systems have not been counted yet. If this stays, press “Count again”.",
@@ -42,7 +53,9 @@ def of(request: ErasureRequest, viewer: Actor) -> dict[str, Any]:
     judged = judge(request, categories=request.plan.get("retained", {}), at=timezone.now())
     return {
         "next": _next(request, viewer),
-        "state_words": statements.shown_state(request, viewer),
+        "tone": "hold"
+        if shown_state(request, viewer) in (S.BLOCKED_BY_HOLD, S.RETAINED, S.PARTIALLY_COMPLETED)
+        else "",
         "open": request.state in _MOVING or request.state == S.AWAITING_APPROVAL,
         "buttons": buttons.of(request, viewer),
         "lanes": SYSTEMS,
@@ -54,41 +67,69 @@ def of(request: ErasureRequest, viewer: Actor) -> dict[str, Any]:
         "held_users": len(judged.held_users),
         "delayed_until": judged.delayed_until,
         "decisions": request.decisions.select_related("user"),
-        "missing": [_ROLE_WORDS[role] for role in deciding.missing_roles(request)] if request.state == S.AWAITING_APPROVAL else [],
+        "missing": [_ROLE_WORDS[role] for role in deciding.missing_roles(request)]
+        if request.state == S.AWAITING_APPROVAL
+        else [],
         "mentions": request.mentions.order_by("choice", "id")[:20],
         "mentions_total": request.mentions.count(),
         "recipients": request.recipients.select_related("settled_by"),
-        "certificates": request.certificates.order_by("-number").defer("document", "pdf", "seal", "signatures"),
-        "timeline": timeline(request.pk),
-        **live(request),
+        "certificates": request.certificates.order_by("-number").defer(
+            "document", "pdf", "seal", "signatures"
+        ),
+        "timeline": timeline(request, viewer),
+        **live(request, viewer),
     }
 
 
-def live(request: ErasureRequest) -> dict[str, Any]:
+def live(request: ErasureRequest, viewer: Actor) -> dict[str, Any]:
     """The part that is asked for every two seconds while it moves."""
     facts = status.of(request)
     pending = request.recipients.filter(state="pending").count()
     return {
         "row": request,
+        "shown": shown_state(request, viewer),
+        "state_words": statements.shown_state(request, viewer),
         "facts": facts,
         "polls": request.state in _MOVING,
         "pending_recipients": pending,
         "bystander_groups": sum(facts["bystanders"].values()),
         # What a page was made for: another value means that the rest of it is out of date.
-        "token": f"{request.state}.{facts['open_mentions']}.{pending}.{facts['certificate']}",
+        "token": f"{shown_state(request, viewer)}.{facts['open_mentions']}.{pending}.{facts['certificate']}",
     }
 
 
-def timeline(case_id: str) -> list[AuditEvent]:
-    """The newest hundred audit events of a case, newest first."""
-    return list(AuditEvent.objects.filter(case_id=case_id).order_by("-seq")[:100])
+def shown_state(request: ErasureRequest, viewer: Actor) -> str:
+    """The state as the viewer may know it: what only hidden holds stop is `retained` outside legal."""
+    words = statements.shown_state(request, viewer)
+    return str(S.RETAINED) if words == statements.RETAINED else request.state
+
+
+def timeline(request: ErasureRequest, viewer: Actor) -> list[dict[str, Any]]:
+    """The newest hundred audit events of a request, newest first: words, actor, at, system."""
+    veil = statements.veil(viewer)
+    events = AuditEvent.objects.filter(case_id=request.pk).order_by("-seq")[:100]
+    return [
+        {
+            "words": f"request: {statements.RETAINED}"
+            if veil.covers(each)
+            else spaced(each.verb),
+            "actor": each.actor,
+            "at": each.at,
+            "data": each.data,
+        }
+        for each in events
+    ]
 
 
 def _next(request: ErasureRequest, viewer: Actor) -> str:
     if request.state == S.AWAITING_APPROVAL:
         waits = " and ".join(_ROLE_WORDS[role] for role in deciding.missing_roles(request))
         mine = not deciding.check_approve(request, actor=viewer, digest=request.digest, password_checked=True)
-        return f"It waits for {waits}." + (" That can be you: check the counts and the holds, then approve or reject." if mine else "")
+        return f"It waits for {waits}." + (
+            " That can be you: check the counts and the holds, then approve or reject." if mine else ""
+        )
+    if shown_state(request, viewer) == S.RETAINED and request.state != S.RETAINED:
+        return "Nothing is destroyed for now: it is retained under Art. 17(3). It goes on by itself when that ends."
     if request.state == S.BLOCKED_BY_HOLD:
         return "Nothing is destroyed while a hold stands. It goes on by itself when the last one ends."
     if request.state == S.FAILED:

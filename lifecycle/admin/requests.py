@@ -33,7 +33,12 @@ class Waiting(admin.SimpleListFilter):
     parameter_name = "waiting"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("open", "Open"), ("approval", "An approval"), ("soon", "Less than 3 days left"), ("late", "Late")]
+        return [
+            ("open", "Open"),
+            ("approval", "An approval"),
+            ("soon", "Less than 3 days left"),
+            ("late", "Late"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[ErasureRequest]) -> QuerySet[ErasureRequest]:
         now, still = timezone.now(), queryset.filter(state__in=states.OPEN)
@@ -46,12 +51,34 @@ class Waiting(admin.SimpleListFilter):
         return found.get(self.value() or "", queryset)
 
 
+class Standing(admin.SimpleListFilter):
+    """By state, as the viewer may know it."""
+
+    title = "state"
+    parameter_name = "standing"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(str(value), str(label)) for value, label in ErasureRequest.State.choices]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[ErasureRequest]) -> QuerySet[ErasureRequest]:
+        asked = self.value()
+        if not asked:
+            return queryset
+        viewer, state = actor_of(request), ErasureRequest.State
+        if asked not in (state.RETAINED, state.BLOCKED_BY_HOLD) or statements.sees_all(viewer):
+            return queryset.filter(state=asked)
+        stopped = queryset.filter(state__in=[state.RETAINED, state.BLOCKED_BY_HOLD])
+        return queryset.filter(
+            pk__in=[each.pk for each in stopped if request_page.shown_state(each, viewer) == asked]
+        )
+
+
 @admin.register(ErasureRequest)
 class RequestDesk(Desk):
     """Erasure requests. Nobody is named in clear here."""
 
     list_display = ("id", "shown_state", "left", "tenant", "subject", "regime", "received", "short_reason")
-    list_filter = (Waiting, "state", "regime", "subject_kind", "tenant")
+    list_filter = (Waiting, Standing, "regime", "subject_kind", "tenant")
     search_fields = ("id", "tenant__id")
     search_help_text = "Id of a request or of a tenant"
     ordering = ("deadline",)
@@ -68,7 +95,7 @@ class RequestDesk(Desk):
     def context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         return request_page.of(row, actor_of(request))
 
-    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | None | HttpResponseBase]]:
+    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | HttpResponseBase | None]]:
         plain = (
             verbs.approve, verbs.reject, verbs.extend, verbs.cancel, verbs.retry, verbs.preview, verbs.around_hold,
             verbs.delay, verbs.decide_mentions, verbs.settle,
@@ -82,7 +109,7 @@ class RequestDesk(Desk):
     def live_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The live table alone. Tells the page when the rest of it is out of date."""
         row = self.row(request, object_id)
-        shown = {**request_page.live(row), "state_words": statements.shown_state(row, actor_of(request))}
+        shown = request_page.live(row, actor_of(request))
         response = TemplateResponse(request, "lifecycle/live.html", shown)
         response["Cache-Control"] = "no-store"
         if request.GET.get("seen") != shown["token"]:
@@ -92,7 +119,9 @@ class RequestDesk(Desk):
     def read_subject(self, request: HttpRequest, row: ErasureRequest) -> HttpResponseBase:
         """Who it is about, in clear; the look is audited."""
         content = reading.read_subject(row, actor=actor_of(request))
-        return self.show(request, "lifecycle/subject.html", f"Who {row.pk} is about", row, {"content": content})
+        return self.show(
+            request, "lifecycle/subject.html", f"Who {row.pk} is about", row, {"content": content}
+        )
 
     def read_mentions(self, request: HttpRequest, row: ErasureRequest) -> HttpResponseBase:
         """The mentions in clear, to decide each; the look is audited."""
@@ -117,7 +146,11 @@ class RequestDesk(Desk):
     def _file(self, request: HttpRequest, form: FilingForm) -> ErasureRequest | None:
         actor = actor_of(request)
         try:
-            row = filing.file_request(actor=actor, **{key: value or None for key, value in form.cleaned_data.items()} | {"reason": form.cleaned_data["reason"]})
+            row = filing.file_request(
+                actor=actor,
+                **{key: value or None for key, value in form.cleaned_data.items()}
+                | {"reason": form.cleaned_data["reason"]},
+            )
         except EXPECTED as failure:
             for sentence in sentences(failure):
                 form.add_error(None, sentence)

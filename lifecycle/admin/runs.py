@@ -26,7 +26,7 @@ class RunDesk(Desk):
 
     list_display = ("id", "shown_state", "workflow", "about", "reason", "begun", "ended")
     list_filter = ("state", "workflow")
-    search_fields = ("id", "subject", "=tenant_id")
+    search_fields = ("id", "=subject")
     page_template = "lifecycle/run.html"
     expected = EXPECTED
 
@@ -36,16 +36,27 @@ class RunDesk(Desk):
             "buttons": [
                 ("pause", "Pause", "No slice starts from now on.", runs.check_pause(row, viewer)),
                 ("resume", "Resume", "Takes up a paused or blocked run.", runs.check_resume(row, viewer)),
-                ("retry", "Retry failed steps", "What was done already is kept.", runs.check_retry(row, viewer)),
-                ("cancel", "Cancel", "What the run made in the outside world is undone.", runs.check_cancel(row, viewer)),
+                (
+                    "retry",
+                    "Retry failed steps",
+                    "What was done already is kept.",
+                    runs.check_retry(row, viewer),
+                ),
+                (
+                    "cancel",
+                    "Cancel",
+                    "What the run made in the outside world is undone.",
+                    runs.check_cancel(row, viewer),
+                ),
             ],
             "steps": [progress.describe_step(step) for step in row.steps.order_by("stage", "id")],
             "undos": row.undos.count(),
             "subject_url": subject_url(row, viewer),
+            "subject": row.subject if subject_url(row, viewer) else "",
             "polls": row.state in (Run.State.RUNNING, Run.State.BLOCKED),
         }
 
-    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | None | HttpResponseBase]]:
+    def verbs(self) -> dict[str, Callable[[HttpRequest, Any], str | HttpResponseBase | None]]:
         return {"pause": self.pause, "resume": self.resume, "retry": self.retry, "cancel": self.cancel}
 
     def pause(self, request: HttpRequest, row: Run) -> str:
@@ -75,7 +86,7 @@ class RunDesk(Desk):
     @admin.display(description="of", ordering="subject")
     def about(self, row: Run) -> SafeString | str:
         if not row.subject.startswith("er-"):
-            return row.subject if row.subject.startswith("lh-") else "–"
+            return "a legal hold" if row.subject.startswith("lh-") else "–"
         url = reverse("admin:compliance_erasurerequest_change", args=[row.subject])
         return format_html('<a href="{}">{}</a>', url, row.subject)
 

@@ -60,7 +60,9 @@ class EnvironmentDesk(Desk):
     page_template = "lifecycle/environment.html"
 
     def context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        return {"places": [(name, sorted(row.places[name].items())) for name in SYSTEMS if name in row.places]}
+        return {
+            "places": [(name, sorted(row.places[name].items())) for name in SYSTEMS if name in row.places]
+        }
 
     @admin.display(description="systems")
     def systems(self, row: Environment) -> int:

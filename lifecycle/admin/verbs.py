@@ -20,7 +20,9 @@ def approve(request: HttpRequest, row: ErasureRequest) -> str | None:
     """With the password again, for the digest that the page showed."""
     if not password_again(request, case_id=row.pk, tenant_id=row.tenant_id):
         return None
-    deciding.approve(row, actor=actor_of(request), digest=request.POST.get("digest", ""), password_checked=True)
+    deciding.approve(
+        row, actor=actor_of(request), digest=request.POST.get("digest", ""), password_checked=True
+    )
     if row.state == ErasureRequest.State.AWAITING_APPROVAL:
         return "Your approval is recorded. One more, by another person, is needed."
     return "Approved. The erasure starts by itself; watch it below."
@@ -59,7 +61,9 @@ def preview(request: HttpRequest, row: ErasureRequest) -> str:
     before = row.digest
     intake.preview(row, actor=actor_of(request))
     changed = row.digest != before
-    return "Counted again. " + ("The plan changed, so approvals are asked for anew." if changed else "The plan is the same.")
+    return "Counted again. " + (
+        "The plan changed, so approvals are asked for anew." if changed else "The plan is the same."
+    )
 
 
 def around_hold(request: HttpRequest, row: ErasureRequest) -> str:
@@ -99,7 +103,9 @@ def settle(request: HttpRequest, row: ErasureRequest) -> str:
         raise Refused("There is no such recipient.")
     upload = request.FILES.get("document")
     evidence = upload.read() if upload is not None else request.POST.get("evidence", "")
-    recipients.settle(recipient, actor=actor_of(request), state=request.POST.get("state", ""), evidence=evidence)
+    recipients.settle(
+        recipient, actor=actor_of(request), state=request.POST.get("state", ""), evidence=evidence
+    )
     actions.wake(row)
     return f"{recipient.name}: {recipient.get_state_display()}."
 
