@@ -13,7 +13,7 @@ from compliance.actions import certifying, heads, holds, notices, planning
 from compliance.actors import SYSTEM
 from compliance.errors import Refused
 from compliance.models import AuditHead, ErasureRequest, LegalHold
-from lifecycle.erasure import actions, gates, watch
+from lifecycle.erasure import actions, gates, pending, watch
 
 log = logging.getLogger(__name__)
 STATES = ErasureRequest.State
@@ -27,6 +27,8 @@ def sweep() -> dict[str, int]:
         "resumed": resume_unblocked,
         "came_due": reopen_due,
         "watched": watch_completed,
+        "certificates": lambda: certifying.finish_storing(actor=SYSTEM) + certifying.deliver_due(actor=SYSTEM),
+        "addenda": pending.close_due,
         "closed": close_watched,
         "certificates_stored": lambda: certifying.finish_storing(actor=SYSTEM),
         "certificates_mailed": lambda: certifying.deliver_due(actor=SYSTEM),
@@ -102,12 +104,7 @@ def watch_completed() -> int:
 def close_watched() -> int:
     """Cases whose watch has ended: the case key goes."""
     closed = 0
-    over = ErasureRequest.objects.filter(
-        state__in=[STATES.COMPLETED, STATES.REJECTED, STATES.CANCELLED],
-        closed_at=None,
-        watch_until__lt=timezone.now(),
-    )
-    for request in over:
+    for request in executing.closable(timezone.now()):
         try:
             actions.close(request)
             closed += 1
