@@ -9,7 +9,7 @@ from datetime import timedelta
 from django.utils import timezone
 
 from compliance import fence
-from compliance.actions import certifying, heads, holds, notices, planning
+from compliance.actions import certifying, executing, heads, holds, notices, planning
 from compliance.actors import SYSTEM
 from compliance.errors import Refused
 from compliance.models import AuditHead, ErasureRequest, LegalHold
@@ -27,7 +27,6 @@ def sweep() -> dict[str, int]:
         "resumed": resume_unblocked,
         "came_due": reopen_due,
         "watched": watch_completed,
-        "certificates": lambda: certifying.finish_storing(actor=SYSTEM) + certifying.deliver_due(actor=SYSTEM),
         "addenda": pending.close_due,
         "closed": close_watched,
         "certificates_stored": lambda: certifying.finish_storing(actor=SYSTEM),
