@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db.models import Q
@@ -105,6 +105,25 @@ def describe_hold(hold: LegalHold, viewer: Actor | None = None) -> dict[str, Any
         "preserved": hold.preserved,
         "already_gone": hold.already_gone,
     }
+
+
+def held_time(request: ErasureRequest, now: datetime) -> timedelta:
+    """How long holds have stopped the request so far. It is shown; the clock does not stop for it."""
+    total, since = timedelta(0), None
+    verbs = [
+        "request.blocked_by_hold",
+        "request.resumed",
+        "request.awaiting_approval",
+        "request.around_hold",
+        "request.cancelled",
+        "request.rejected",
+    ]
+    for event in AuditEvent.objects.filter(case_id=request.pk, verb__in=verbs).order_by("seq"):
+        if event.verb == verbs[0]:
+            since = since or event.at
+        elif since is not None:
+            total, since = total + (event.at - since), None
+    return total + (now - since) if since is not None else total
 
 
 def _at(moment: datetime | None) -> str | None:

@@ -151,7 +151,6 @@ EMAIL_HOST_PASSWORD = env.str("EMAIL_HOST_PASSWORD", default="")
 EMAIL_USE_TLS = env.bool("EMAIL_USE_TLS", default=False)
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="privacy@lifecycle.example")
-COMPLIANCE_MAIL = env.str("COMPLIANCE_MAIL", default="compliance@lifecycle.example")
 NOTIFY_URLS: dict[str, list[str]] = {
     "legal": env.list("NOTIFY_LEGAL", default=[]),
     "compliance": env.list("NOTIFY_COMPLIANCE", default=[]),

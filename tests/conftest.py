@@ -8,6 +8,7 @@ import atexit
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,15 @@ def _bring_up() -> None:
 # any hook, import models.
 if not {"-h", "--help", "-V", "--version"} & set(sys.argv):
     _bring_up()
+
+
+@pytest.fixture(autouse=True)
+def no_fence_session_outlives_a_test() -> Iterator[None]:
+    """The fence keeps a connection of its own; with it open the test database could not be dropped."""
+    yield
+    from compliance import fence
+
+    fence.disconnect()
 
 
 @pytest.fixture(scope="session")

@@ -149,7 +149,9 @@ def check_close(request: ErasureRequest) -> list[str]:
     if waiting := notices.unsent(request):
         reasons.append(f"{waiting} mails to the requester have not been sent; they need the case key.")
     if waiting := request.certificates.filter(delivered_at=None).count():
-        reasons.append(f"{waiting} certificates have not been mailed to the requester; they need the case key.")
+        reasons.append(
+            f"{waiting} certificates have not been mailed to the requester; they need the case key."
+        )
     return reasons
 
 
@@ -162,19 +164,19 @@ def close(request: ErasureRequest, *, actor: Actor) -> ErasureRequest:
         row.decisions.exclude(sealed_reason=None).update(sealed_reason=None)
         row.notices.exclude(sealed_to=None).update(sealed_to=None)
         row.mentions.exclude(sealed=None).update(sealed=None)
-        ended = LegalHold.objects.filter(
-            tenant_id=row.tenant_id, subject_pseudonym=row.subject_pseudonym
-        ).exclude(state__in=LegalHold.BLOCKING)
+        ended = LegalHold.objects.filter(tenant_id=row.tenant_id).exclude(state__in=LegalHold.BLOCKING)
+        if row.subject_kind == row.Subject.USER:
+            ended = ended.filter(subject_pseudonym=row.subject_pseudonym)
         gone = [cases.key_name(row.pk), *(f"hold/{hold.pk}" for hold in ended)]
         ended.update(sealed=None, sealed_release_reason=None)
         row.sealed, row.closed_at = None, timezone.now()
         row.save(update_fields=["sealed", "closed_at"])
-        audit.record(
-            "request.closed", actor=actor, tenant_id=row.tenant_id, case_id=row.pk, data={"keys": gone}
-        )
         # Before the commit: should it fail, the next call finds the key destroyed already and ends the same way.
         for name in gone:
             keystore().destroy(name)
+        audit.record(
+            "request.closed", actor=actor, tenant_id=row.tenant_id, case_id=row.pk, data={"keys": gone}
+        )
     return states.mirror(request)
 
 

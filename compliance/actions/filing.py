@@ -109,6 +109,8 @@ def _create(
     _, request.reason_hash = cases.seal_reason(request, reason)
     request.save(force_insert=True)
     notices.schedule(request)
+    if regime == ErasureRequest.Regime.ART28:
+        notices.add(request, "offer")
     confirm_by = deadlines.confirm_by(regime, received)
     if confirm_by is not None:
         notices.add(request, "confirmation", detail={"by": confirm_by.isoformat()})

@@ -21,7 +21,8 @@ def verify() -> list[str]:
     Signatures are checked against the key of the settings, whatever a row says of itself.
     """
     signer = signing.default()
-    keys = {key.fingerprint: key for key in signer.keys()}
+    known = signer.keys()
+    keys = {key.fingerprint: key for key in known}
 
     def genuine(document: bytes, signature: str, fingerprint: str) -> bool:
         key = keys.get(fingerprint)

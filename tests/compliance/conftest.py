@@ -30,13 +30,6 @@ def acme(db: None) -> Tenant:
     return building.tenant()
 
 
-@pytest.fixture(autouse=True)
-def no_fence_session_outlives_a_test() -> Iterator[None]:
-    """Else the test database could not be dropped at the end."""
-    yield
-    fence.disconnect()
-
-
 @pytest.fixture
 def application_role(transactional_db: None, stack: dict[str, Any]) -> Iterator[str]:
     """The ORM's connection as the application's own role, which the program has in production."""

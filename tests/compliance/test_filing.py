@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from django.core import serializers
+from django.core import mail, serializers
 from django.utils import timezone
 
 from compliance import cases, pseudonyms, signed
+from compliance.actions import notices
 from compliance.actors import SYSTEM, Actor
 from compliance.errors import Refused
 from compliance.keystore import default as keystore
@@ -156,6 +157,13 @@ def test_pseudonyms_keep_twins_apart() -> None:
         )
         == 4
     )
+
+
+def test_an_offboarding_first_offers_return() -> None:
+    request = building.filed(None, regime="art28")
+    assert notices.send_due(timezone.now(), actor=SYSTEM) == 1
+    assert mail.outbox[-1].to == [building.ADMIN]
+    assert "Art. 28(3)(g)" in mail.outbox[-1].body and request.pk in mail.outbox[-1].subject
 
 
 def test_ccpa_confirms_receipt() -> None:

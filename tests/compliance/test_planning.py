@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from compliance import cases
+from compliance import cases, deadlines, statements
 from compliance.actions import executing, holds, planning
 from compliance.actors import SYSTEM, Actor
 from compliance.errors import Refused
@@ -114,7 +114,11 @@ def test_a_held_request_waits_and_is_planned_again(actors: dict[str, Actor]) -> 
     row = request.tenant.holds.get()
     holds.release(row, actor=actors["legal"], reason="over")
     holds.release(row, actor=actors["legal2"], reason="over")
+    later = timezone.now() + timedelta(days=2)
+    assert statements.held_time(request, later) >= timedelta(days=2)
     assert executing.resume(request, actor=SYSTEM).state == "awaiting_approval"
+    assert timedelta(0) < statements.held_time(request, later) < timedelta(hours=1)
+    assert request.deadline == deadlines.deadline("gdpr17", request.received_at)
 
 
 def test_all_of_it_kept_is_retained_until_a_date() -> None:
