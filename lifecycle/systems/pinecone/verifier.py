@@ -80,7 +80,7 @@ class PineconeVerifier:
             for namespace in list(self._reader.all_namespaces(index)):
                 if namespace not in sweep.own:
                     yield from self._summed(index, namespace, sweep)
-                elif scope.subject.user is not None:
+                elif scope.subject.user is not None or scope.spared_users:
                     yield from _bounded(self._others(index, namespace, sweep))
 
     def close(self) -> None:

@@ -148,18 +148,15 @@ def _alone(wire: Wire, send: Send, gate: Gate) -> dict[tuple[str, str], str]:
 def _locked(wire: Wire, item: Item, pair: tuple[str, str]) -> Locked:
     """Why a version can't be deleted, as the storage itself says. Raises Permanent when it is no lock."""
     key, mark = pair
-    if _text(wire.send("GET", key, {"legal-hold": "", "versionId": mark}), "Status") == "ON":
+    head = wire.send("HEAD", key, {"versionId": mark}).headers
+    hold, mode = head.get("x-amz-object-lock-legal-hold", ""), head.get("x-amz-object-lock-mode", "")
+    until = _moment(head.get("x-amz-object-lock-retain-until-date", ""))
+    if hold != "ON" and until is None:  # the headers are left out where the key may not read locks
+        hold = _text(wire.send("GET", key, {"legal-hold": "", "versionId": mark}), "Status")
+        retention = wire.send("GET", key, {"retention": "", "versionId": mark})
+        mode, until = _text(retention, "Mode"), _moment(_text(retention, "RetainUntilDate"))
+    if hold == "ON":
         return Locked(item, None, "The object version is under an S3 legal hold.")
-    retention = wire.send("GET", key, {"retention": "", "versionId": mark})
-    mode, until = _text(retention, "Mode"), _moment(_text(retention, "RetainUntilDate"))
-    if not until:
-        head = wire.send("HEAD", key, {"versionId": mark}).headers
-        mode, until = (
-            head.get("x-amz-object-lock-mode", ""),
-            _moment(head.get("x-amz-object-lock-retain-until-date", "")),
-        )
-        if head.get("x-amz-object-lock-legal-hold") == "ON":
-            return Locked(item, None, "The object version is under an S3 legal hold.")
     if until and until > datetime.now(UTC):
         return Locked(item, until, f"The object version is under S3 Object Lock ({mode.lower()}).")
     if until:

@@ -82,7 +82,7 @@ class S3Eraser:
                 continue
             entries, after = self._read(name, root, size, scope, state["after"])
             for entry in entries:
-                if any(spare.match(entry.key) for spare in spares) or self._known(entry, first=not size):
+                if any(spare.matches(entry.key) for spare in spares) or self._known(entry, first=not size):
                     continue
                 found.append(mark(entry))
             state["count"] += len(entries)

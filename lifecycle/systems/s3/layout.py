@@ -74,11 +74,11 @@ class Layout:
         fallback = self._category_of_tenant()
         return lambda key: next((category for pattern, category in known if pattern.match(key)), fallback)
 
-    def spares(self, scope: Scope) -> list[re.Pattern[str]]:
-        """What covers the keys of held users, which are nobody's to touch."""
+    def spares(self, scope: Scope) -> list[Root]:
+        """The places of held users, which are nobody's to touch."""
         tenant = scope.subject.tenant
         return [
-            _compile(p.template, {"tenant": tenant, "user": user})
+            _root(p.template, {"tenant": tenant, "user": user}, p.category)
             for user in sorted(scope.spared_users)
             for p in self._prefixes
             if "{user}" in p.template

@@ -146,13 +146,17 @@ class S3Verifier:
         return hits
 
     def _others(self, scope: Scope) -> Iterator[Entry]:
-        roots = self._layout.roots(scope)
-        pointed = set(scope.anchors.get("s3_keys", ()))
+        sweep = _Sweep(scope, self._layout, self._inventory.bucket)
+        roots, spares = self._layout.roots(scope), self._layout.spares(scope)
         for entry in self._apart("", roots):
-            if entry.key not in pointed and not any(root.matches(entry.key) for root in roots):
+            if not sweep.is_subjects(entry.key):
                 yield self._entry(entry)
+        for spare in spares:  # held users lie inside what was left out
+            for entry in self._inventory.all_versions(spare.prefix, FLAT):
+                if spare.matches(entry.key):
+                    yield self._entry(entry)
         for entry in self._inventory.all_uploads("", SWEEP):
-            if entry.key not in pointed and not any(root.matches(entry.key) for root in roots):
+            if not sweep.is_subjects(entry.key):
                 yield self._entry(entry)
 
     def _apart(self, prefix: str, roots: Sequence[Root]) -> Iterator[Seen]:
@@ -191,7 +195,7 @@ class _Sweep:
 
     def is_subjects(self, key: str) -> bool:
         """Whether a key is the subject's by its place, or because a row of the subject points to it."""
-        if any(spare.match(key) for spare in self._spares):
+        if any(spare.matches(key) for spare in self._spares):
             return False
         return key in self._pointed or any(root.matches(key) for root in self._roots)
 

@@ -117,4 +117,7 @@ def test_bystanders_are_everybody_else_and_do_not_move(
     )
     project.settle()
     assert len(set(seen()) ^ set(before)) == 2
-    assert {e.owner for e in verifier.bystanders(Scope(Subject("by")))} & {"by", "by2", "by/bo"} == {"by2"}
+    ours = {"by", "by2", "by/bo"}
+    assert {e.owner for e in verifier.bystanders(Scope(Subject("by")))} & ours == {"by2"}
+    around = Scope(Subject("by"), spared_users=frozenset({"bo"}))
+    assert {e.owner for e in verifier.bystanders(around)} & ours == {"by", "by2", "by/bo"}

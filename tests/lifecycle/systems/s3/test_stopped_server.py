@@ -14,7 +14,8 @@ from demo.stack import control
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Scope, Subject, Transient
 from lifecycle.systems.s3.eraser import connect
-from tests.lifecycle.systems.s3.tools import Bucket, Open, found
+from tests.lifecycle.systems.s3.conftest import made
+from tests.lifecycle.systems.s3.tools import Open, found
 
 SERVER = "s3-us-east-1"
 
@@ -28,8 +29,9 @@ def refused(log: Path, start: int, bucket: str) -> int:
 
 
 def test_what_was_sent_before_the_stop_is_refused_after_it(
-    bucket: Bucket, datamap: DataMap, stack: dict[str, Any], stack_dir: Path
+    datamap: DataMap, stack: dict[str, Any], stack_dir: Path
 ) -> None:
+    bucket = next(made(stack["regions"]["us-east-1"]["s3"], locked=False))
     for number in range(12):
         bucket.put(f"tenant-stop/user-u/{number}")
     scope = Scope(Subject("stop"))

@@ -142,6 +142,8 @@ def test_bystanders_are_everybody_else_and_do_not_move(
     assert sorted((e.owner, e.key, e.content) for e in verifier.bystanders(scope)) != before
     whole = [e.owner for e in verifier.bystanders(Scope(Subject("by")))]
     assert not any(owner.startswith("by") for owner in whole)
+    around = [e.owner for e in verifier.bystanders(Scope(Subject("by"), spared_users=frozenset({"al2"})))]
+    assert [owner for owner in around if owner.startswith("by")] == ["by/al2"] * 5
 
 
 def test_many_bystanders_are_summed_up_by_owner(
