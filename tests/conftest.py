@@ -14,6 +14,8 @@ from typing import Any
 
 import django
 import pytest
+import pytest_django
+from django.test.utils import setup_databases, teardown_databases
 
 from demo.stack import control
 from demo.stack.place import CHECKOUT
@@ -42,6 +44,19 @@ def _bring_up() -> None:
 # any hook, import models.
 if not {"-h", "--help", "-V", "--version"} & set(sys.argv):
     _bring_up()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None, django_db_blocker: pytest_django.DjangoDbBlocker
+) -> Iterator[None]:
+    """The test database, always. pytest-django leaves it out of a run where no test asks for `db`; tests that commit for
+    real then met the stack's own database."""
+    with django_db_blocker.unblock():
+        made = setup_databases(verbosity=0, interactive=False)
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(made, verbosity=0)
 
 
 @pytest.fixture(autouse=True)
