@@ -12,7 +12,7 @@ from typing import Any
 from lifecycle.systems.base import Scope
 from lifecycle.systems.pinecone.kinds import vector_key
 from lifecycle.systems.pinecone.layout import Layout
-from lifecycle.systems.pinecone.wire import Index, NoFilter
+from lifecycle.systems.pinecone.wire import Index
 
 DOCUMENTS = 64
 
@@ -54,15 +54,16 @@ class Finder:
         """A whole tenant's namespaces id by id; a user's vectors there by metadata."""
         namespace = self._own[state["namespace"]]
         if self._subject.user is not None:
+            user = self._subject.user
+            found, token = index.matching(namespace, self._layout.user_filter(user), state["at"])
             ids = [
                 vector_id
-                for vector_id, metadata in _matching(
-                    index, namespace, self._layout.user_filter(self._subject.user)
-                )
+                for vector_id, metadata in found.items()
                 if self._layout.of_tenant(metadata, self._subject.tenant, inside=True)
-                and self._layout.of_user(metadata, self._subject.user)
+                and self._layout.of_user(metadata, user)
             ]
-            return self._keys(index, namespace, ids), {**state, "view": "documents", "at": 0}
+            following = {"at": token} if token else {"view": "documents", "at": 0}
+            return self._keys(index, namespace, ids), {**state, **following}
         ids, token = index.ids(namespace, token=state["at"])
         if self._scope.spared_users:
             ids = self._unspared(index.metadata(namespace, ids))
@@ -91,12 +92,18 @@ class Finder:
 
     def _strays(self, index: Index, namespace: str) -> list[str]:
         tenant, user = self._subject.tenant, self._subject.user
-        found = {
-            vector_id: metadata
-            for vector_id, metadata in _matching(index, namespace, self._layout.filter(self._scope))
-            if self._layout.of_tenant(metadata, tenant, inside=False)
-            and (user is None or self._layout.of_user(metadata, user))
-        }
+        found: dict[str, dict[str, Any]] = {}
+        token: str | None = None
+        while True:
+            page, token = index.matching(namespace, self._layout.filter(self._scope), token)
+            found |= {
+                vector_id: metadata
+                for vector_id, metadata in page.items()
+                if self._layout.of_tenant(metadata, tenant, inside=False)
+                and (user is None or self._layout.of_user(metadata, user))
+            }
+            if not token:
+                break
         ids = self._unspared(found) if self._scope.spared_users else list(found)
         if namespace in self._layout.shared():
             ids += [
@@ -142,13 +149,3 @@ class Finder:
 
     def _keys(self, index: Index, namespace: str, ids: Iterable[str]) -> list[str]:
         return [vector_key(index.name, namespace, each) for each in ids]
-
-
-def _matching(
-    index: Index, namespace: str, condition: Mapping[str, Any]
-) -> Iterable[tuple[str, dict[str, Any]]]:
-    """By filter; by reading every vector where the index has no such call. The caller checks what matches."""
-    try:
-        return list(index.matching(namespace, condition))
-    except NoFilter:
-        return index.everything(namespace)

@@ -92,6 +92,7 @@ class Index:
         self._wire = wire
         self.name = name
         self._host = host
+        self._can_filter = True
 
     def ids(self, namespace: str, prefix: str = "", token: str | None = None) -> tuple[list[str], str | None]:
         """One page of ids in bitwise order, and the token of the next."""
@@ -116,30 +117,25 @@ class Index:
             found |= {key: one.get("metadata") or {} for key, one in body.get("vectors", {}).items()}
         return found
 
-    def matching(self, namespace: str, condition: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every vector whose metadata match: (id, metadata). By listing and fetching where there is no such call."""
-        token: str | None = None
-        while True:
+    def matching(
+        self, namespace: str, condition: Mapping[str, Any], token: str | None
+    ) -> tuple[dict[str, dict[str, Any]], str | None]:
+        """One page of the vectors whose metadata match: metadata by id, and the token of the next.
+
+        Where the index can't look up by metadata, a page of all vectors: the caller checks what matches.
+        """
+        if self._can_filter:
             wanted = {"namespace": namespace, "filter": condition, "limit": METADATA_PAGE}
             body = wanted | ({"paginationToken": token} if token else {})
             answer = self._wire.read("POST", f"{self._host}/vectors/fetch_by_metadata", json=body)
-            if answer.status != 200:
-                raise NoFilter
-            yield from (
-                (key, one.get("metadata") or {}) for key, one in answer.body.get("vectors", {}).items()
-            )
-            token = _next(answer.body)
-            if not token:
-                return
-
-    def everything(self, namespace: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every vector of a namespace: (id, metadata)."""
-        token: str | None = None
-        while True:
-            ids, token = self.ids(namespace, token=token)
-            yield from self.metadata(namespace, ids).items()
-            if not token:
-                return
+            if answer.status in (200, 404):
+                found = answer.body.get("vectors", {})
+                return {key: one.get("metadata") or {} for key, one in found.items()}, _next(answer.body)
+            if token:
+                raise Transient("Pinecone broke off a lookup by metadata; try again.")
+            self._can_filter = False
+        ids, token = self.ids(namespace, token=token)
+        return self.metadata(namespace, ids), token
 
     def namespaces(self, token: str | None) -> tuple[list[str], str | None]:
         """One page of namespaces that exist, and the token of the next."""
@@ -174,10 +170,6 @@ class Index:
         if answer.status == 404:
             return Answer(404, {}, None, answer.visible)
         return _accepted(answer, 200)
-
-
-class NoFilter(Exception):
-    """The index can't look vectors up by metadata (older serverless ones)."""
 
 
 def pieces(ids: list[str]) -> Iterator[list[str]]:
