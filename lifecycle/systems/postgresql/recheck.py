@@ -33,14 +33,13 @@ class Recheck:
         return left
 
     def _still(self, kind: str, named: bool, group: list[Item]) -> set[str]:
-        by_plain = {_plain(item.key): item.key for item in group}
         if kind == LARGE_OBJECT:
             found = self._large_objects(group)
         elif (each := self.sight.named(kind)) is not None:
             found = self._rows(each, named, group)
         else:
             found = self._detached(kind, group)
-        return {by_plain[key] for key in found if key in by_plain}
+        return {item.key for item in group if _plain(item.key) in found} if found else set()
 
     def _rows(self, each: Seen, named: bool, group: list[Item]) -> set[str]:
         where, params = each.among([item.key for item in group])

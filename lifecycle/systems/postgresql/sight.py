@@ -127,7 +127,7 @@ class Seen:
 
     def among(self, keys: Sequence[str]) -> tuple[str, dict[str, str]]:
         """SQL and parameters: row `a` is one of these keys of the manifest."""
-        rows = [_values(key) for key in keys]
+        rows = _values(keys)
         if not self.key:
             places, hashes = literal_array([row[0] for row in rows]), literal_array([row[1] for row in rows])
             return "a.ctid = ANY(%(k0)s::tid[]) AND md5(a::text) = ANY(%(k1)s::text[])", {
@@ -273,10 +273,8 @@ def reading() -> Iterator[None]:
         raise Permanent(f"PostgreSQL refuses a query of the verifier (SQLSTATE {error.pgcode}).") from None
 
 
-def _values(key: str) -> list[str]:
-    page = json.loads(key)
-    values: list[str] = page["row"] if isinstance(page, dict) else page
-    return values
+def _values(keys: Sequence[str]) -> list[list[str]]:
+    return [page["row"] if isinstance(page, dict) else page for page in json.loads("[" + ",".join(keys) + "]")]
 
 
 def literal_array(values: Sequence[str]) -> str:
