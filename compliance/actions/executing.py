@@ -146,6 +146,11 @@ def check_close(request: ErasureRequest) -> list[str]:
         reasons.append(f"Request {request.pk} is {request.get_state_display()}; only an ended one is closed.")
     if request.watch_until is None or request.watch_until > timezone.now():
         reasons.append("The watch has not ended.")
+    judged = judge(request, categories=(), at=timezone.now())
+    if holding := [*judged.holds, *judged.category_holds]:
+        reasons.append(
+            f"{statements.of_holds(holding)} The case's manifest is evidence as long as that lasts."
+        )
     if waiting := notices.unsent(request):
         reasons.append(f"{waiting} mails to the requester have not been sent; they need the case key.")
     if waiting := request.certificates.filter(delivered_at=None).count():

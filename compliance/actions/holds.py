@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 from django.apps import apps
@@ -23,6 +24,8 @@ from compliance.models.base import new_id
 from compliance.sealing import seal_json, unseal_json
 
 S = LegalHold.State
+# How long `place` moves requests after the fence is certain; what is left, the executing side's own gate moves.
+_STOP_SECONDS = 2.0
 
 
 def check_place(
@@ -203,11 +206,14 @@ def _change(row: LegalHold, to: S, actor: Actor, reason: str, *fields: str) -> N
 
 def _stop_requests(hold: LegalHold) -> list[str]:
     """Moves what the hold covers to `blocked_by_hold`. One that is locked by its worker is stopped by the fence instead."""
-    stopped = []
+    stopped: list[str] = []
+    ends = monotonic() + _STOP_SECONDS
     for request in ErasureRequest.objects.filter(
         tenant_id=hold.tenant_id, state__in=states.STOPPABLE
     ).select_related("tenant"):
         covering = judge(request, categories=(), at=timezone.now()).holds
+        if monotonic() > ends:
+            break
         if hold.pk not in {each.pk for each in covering}:
             continue
         try:

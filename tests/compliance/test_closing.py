@@ -111,6 +111,22 @@ def test_an_ended_request_closes_once_its_mail_is_out(actors: dict[str, Actor]) 
         executing.close(request, actor=SYSTEM)
     notices.send_due(timezone.now(), actor=SYSTEM)
     assert executing.close(request, actor=SYSTEM).closed_at is not None
+    held = building.planned("u-3")
+    deciding.cancel(held, actor=SYSTEM)
+    notices.send_due(timezone.now(), actor=SYSTEM)
+    ErasureRequest.objects.filter(pk=held.pk).update(watch_until=timezone.now())
+    held.refresh_from_db()
+    holds.place(
+        actor=actors["legal"],
+        tenant_id="acme",
+        user="u-3",
+        category="logs",
+        case_reference="C",
+        type="criminal",
+    )
+    with pytest.raises(Refused, match="manifest is evidence"):
+        executing.close(held, actor=SYSTEM)
+    assert cases.read(held)["user"] == "u-3"
     running = building.planned("u-2")
     with pytest.raises(Refused, match="only an ended one"):
         executing.close(running, actor=SYSTEM)
