@@ -204,6 +204,7 @@ def _metrics(section: Section) -> Metrics:
         user_label=section.string("user_label", default.user_label),
         datadog_tenant_tag=section.string("datadog_tenant_tag", default.datadog_tenant_tag),
         datadog_user_tag=section.string("datadog_user_tag", default.datadog_user_tag),
+        kept_labels=section.strings("kept_labels"),
         category=section.string("category", default.category),
     )
     section.done()

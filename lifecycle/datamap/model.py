@@ -113,6 +113,7 @@ class Metrics:
     user_label: str = "user"
     datadog_tenant_tag: str = "tenant"
     datadog_user_tag: str = "user"
+    kept_labels: tuple[str, ...] = ()  # look personal by name or value, but were classified as not
     category: str = "analytics"
 
 

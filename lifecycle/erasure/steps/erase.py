@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -50,7 +50,8 @@ def settle(context: Context, file: CaseFile, line: SystemLine) -> Outcome | None
             for chunk in line.chunks.filter(erased_at=None).order_by("index"):
                 _chunk(context, file, line, eraser, chunk)
             _passes(context, file, line, eraser)
-            _finish(context, file, line, eraser)
+            if (waits := _finish(context, file, line, eraser)) is not None:
+                return waits
     except fencing.Held as held:
         return _held(context, held)
     except TimeUp:
@@ -143,15 +144,21 @@ def _pass(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser, nu
             raise TimeUp
 
 
-def _finish(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser) -> None:
+def _finish(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser) -> Outcome | None:
+    """Closes the erasing. A provider that is still at it says until when to wait; one that purges later says by when."""
     idle = 0
     while (tally := fencing.destroy(file, line.system, lambda gate: eraser.finish(file.scope, gate))) is None:
         idle += 1
         fencing.patience(idle)
         context.heartbeat()
     _note_locked(line, tally)
-    if tally.detail:
-        lines.note(line, **tally.detail)
+    detail = dict(tally.detail)
+    until, why, purge_by = (detail.pop(name, None) for name in ("wait_until", "why", "purge_by"))
+    if purge_by:
+        lines.mark(line, line.state, purge_by=datetime.fromisoformat(purge_by))
+    if detail:
+        lines.note(line, **detail)
+    return Wait(datetime.fromisoformat(until), f"{line.system}: {why}") if until else None
 
 
 def _held(context: Context, held: fencing.Held) -> Outcome:

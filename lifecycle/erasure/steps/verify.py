@@ -168,7 +168,7 @@ def _places(line: SystemLine, file: CaseFile) -> str:
 
 
 def _final(line: SystemLine) -> str:
-    if line.system == "pinecone" and line.erased:
+    if (line.system == "pinecone" or line.purge_by) and line.erased:
         return SystemLine.State.PENDING_PURGE
     if line.retained and not line.erased and not line.anonymised:
         return SystemLine.State.RETAINED

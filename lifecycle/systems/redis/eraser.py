@@ -130,7 +130,7 @@ class RedisEraser:
                 except redis.exceptions.ResponseError:
                     notes.append(f"The service keeps its {what} to itself: its own expiry applies.")
             _reach_replicas(client, gate)
-        return Tally(detail={"notes": notes} if notes else {})
+        return Tally(detail={"notes": " ".join(notes)} if notes else {})
 
     def redact(self, scope: Scope, item: Item, gate: Gate) -> Tally:
         """A mention inside somebody else's value can only be erased with the value, never rewritten behind its owner."""

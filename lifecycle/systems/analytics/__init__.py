@@ -1,0 +1,1 @@
+"""Prometheus series and Datadog logs."""
