@@ -1,5 +1,6 @@
 """The real workers, killed: nothing stalls, nothing is done twice, no orphan works on."""
 
+import contextlib
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from django.db import connection
 
 from compliance.models import AuditEvent
 from compliance.models.base import new_id
+from demo.stack import control
 from demo.stack.place import CHECKOUT
 from lifecycle.engine import runs
 from lifecycle.engine.workflow import StepSpec, Workflow, register
@@ -114,6 +116,22 @@ def start(tenant: str = "t1") -> Run:
     return runs.start("traces", new_id("er"), tenant_id=tenant, actor=ENGINEER)
 
 
+def exactly_once(started: list[Run], cluster: Cluster, *, most_again: int) -> None:
+    """Every step of these runs was done once, with every trace; only slices that a kill cut off were called again."""
+    for run in started:
+        wanted = {(name, lane): 1 for name, _, lane in PLAN}
+        ended = AuditEvent.objects.filter(case_id=run.subject, verb="step.done").values_list(
+            "data", flat=True
+        )
+        assert Counter((data["step"], data.get("lane", "")) for data in ended) == wanted
+        assert all(step.result == {"chunks": CHUNKS} for step in Step.objects.filter(run=run))
+        assert AuditEvent.objects.filter(case_id=run.subject, verb="run.done").count() == 1
+        files = {path.name for path in cluster.folder.iterdir() if path.name.startswith(run.pk)}
+        assert files == {f"{run.pk} {name} {lane} {at}" for name, _, lane in PLAN for at in range(CHUNKS)}
+    calls = Counter((cluster.folder / "calls").read_text().splitlines())
+    assert sum(calls.values()) - len(calls) <= most_again
+
+
 def test_killed_at_any_place_every_step_is_done_exactly_once(cluster: Cluster) -> None:
     victims = random.Random(7)
     started = [start() for _ in range(3)]
@@ -128,18 +146,7 @@ def test_killed_at_any_place_every_step_is_done_exactly_once(cluster: Cluster) -
 
     until(lambda: {state(run) for run in started} == {"done"}, 60, "all runs are done")
 
-    for run in started:
-        wanted = {(name, lane): 1 for name, _, lane in PLAN}
-        ended = AuditEvent.objects.filter(case_id=run.subject, verb="step.done").values_list(
-            "data", flat=True
-        )
-        assert Counter((data["step"], data.get("lane", "")) for data in ended) == wanted
-        assert all(step.result == {"chunks": CHUNKS} for step in Step.objects.filter(run=run))
-        assert AuditEvent.objects.filter(case_id=run.subject, verb="run.done").count() == 1
-        files = {path.name for path in cluster.folder.iterdir() if path.name.startswith(run.pk)}
-        assert files == {f"{run.pk} {name} {lane} {at}" for name, _, lane in PLAN for at in range(CHUNKS)}
-    calls = Counter((cluster.folder / "calls").read_text().splitlines())
-    assert sum(calls.values()) - len(calls) <= 15  # only what a kill cut off was called again
+    exactly_once(started, cluster, most_again=15)
 
 
 def test_asked_to_end_it_ends_the_slice_early_and_loses_nothing(cluster: Cluster) -> None:
@@ -152,3 +159,34 @@ def test_asked_to_end_it_ends_the_slice_early_and_loses_nothing(cluster: Cluster
     assert cluster.process.wait(timeout=10) == 0
     step = Step.objects.get(run=run)
     assert (step.state, step.cursor, step.lease_token) == ("running", 1, None)
+
+
+@pytest.mark.chaos
+def test_thirty_kills_stopped_workers_and_restarts_of_the_database(cluster: Cluster, stack_dir: Path) -> None:
+    chance = random.Random(os.environ.get("CHAOS_SEED", "11"))
+    started = [start() for _ in range(6)]
+    stopped: list[int] = []
+    for turn in range(36):
+        time.sleep(chance.uniform(0.1, 2.0))
+        victim = chance.choice([*NAMES, "all", "stop", "database"] if turn % 6 == 5 else NAMES)
+        if victim == "all":
+            cluster.kill()
+            cluster.start()
+            until(cluster.complete, 60, "all workers are there again")
+        elif victim == "stop":
+            stopped.append(cluster.children()["q-long-1"])
+            os.kill(stopped[-1], signal.SIGSTOP)
+        elif victim == "database":
+            connection.close()
+            control.restart(stack_dir, "postgres-control")
+        else:
+            cluster.replace(victim)
+        if stopped and turn % 6 == 3:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stopped.pop(), signal.SIGCONT)
+        if chance.random() < 0.3:
+            started.append(start())
+
+    until(lambda: {state(run) for run in started} == {"done"}, 120, "all runs are done")
+
+    exactly_once(started, cluster, most_again=150)
