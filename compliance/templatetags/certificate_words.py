@@ -44,6 +44,12 @@ def system(name: str) -> str:
 
 
 @register.filter
+def role(name: Any) -> str:
+    """A role as people call it."""
+    return "compliance officer" if name == "compliance" else str(name)
+
+
+@register.filter
 def event(what: Any) -> str:
     """An audit verb as words (`request.filed` is `request filed`); a sentence as it is."""
     text = str(what)

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import Q, Sum
 from django.utils import timezone
 
 from compliance.models import AuditEvent, Decision, LegalHold, Mention, Recipient
@@ -112,7 +112,9 @@ def _line(line: SystemLine) -> dict[str, Any]:
 
 
 def _timeline(file: CaseFile) -> list[dict[str, Any]]:
-    events = AuditEvent.objects.filter(case_id=file.request.pk).order_by("seq")
+    # The engine's own steps are in the audit; a reader of the certificate looks for what people and the law did.
+    engine = Q(verb__startswith="step.") | Q(verb__startswith="run.")
+    events = AuditEvent.objects.filter(case_id=file.request.pk).exclude(engine).order_by("seq")
     return [{"at": _at(each.at), "what": each.verb, "who": _who(each.actor)} for each in events]
 
 
