@@ -5,7 +5,7 @@ from __future__ import annotations
 from psycopg2.extensions import cursor as Cursor
 
 from lifecycle.datamap.model import Handling, Relations
-from lifecycle.systems.base import Gate, Permanent, Tally
+from lifecycle.systems.base import Gate, Permanent, Tally, Transient
 from lifecycle.systems.postgresql.catalog import Catalog
 from lifecycle.systems.postgresql.session import Session, plain, q
 
@@ -19,7 +19,7 @@ WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
   AND v.relkind = 'm' AND v.oid <> d.refobjid ORDER BY v.oid"""
 _DEAD = """
 SELECT relname FROM pg_stat_user_tables WHERE schemaname = %(schema)s AND relname = ANY(%(names)s)
-AND (n_dead_tup > 0 OR n_tup_del + n_tup_upd > 0) AND coalesce(last_vacuum, '-infinity') < now() - interval '1 minute'"""
+AND n_dead_tup > 0 AND coalesce(last_vacuum, '-infinity') < now() - interval '1 minute'"""
 
 
 def close(
@@ -33,18 +33,29 @@ def close(
             _refresh(session, schema, name)
             done.add(f"{schema}.{name}")
     names = [each.name for each in relations.tables if each.handling is not Handling.KEEP]
+    left = set()
     for name in sorted(touched | _dirty(session, catalog.schema, names)):
         if name not in done:
             gate.check()
-            with session.outside_transaction(_MOST_MS) as cursor:
-                cursor.execute(f"VACUUM {plain(catalog.quoted(name))}")
+            left |= set() if _vacuum(session, catalog, name) else {name}
             done.add(name)
     session.end("maintenance")
     tally.detail = {
         "refreshed": sorted(each for each in done if "." in each),
-        "vacuumed": sorted(each for each in done if "." not in each),
+        "vacuumed": sorted(each for each in done - left if "." not in each),
+        "left_to_autovacuum": sorted(left),
     }
     return tally
+
+
+def _vacuum(session: Session, catalog: Catalog, name: str) -> bool:
+    """Whether dead rows were removed now. A table too large or too busy for that is left to autovacuum, and named."""
+    try:
+        with session.outside_transaction(_MOST_MS) as cursor:
+            cursor.execute(f"VACUUM {plain(catalog.quoted(name))}")
+    except Transient:
+        return False
+    return True
 
 
 def refresh_inside(cursor: Cursor, catalog: Catalog, name: str) -> int:

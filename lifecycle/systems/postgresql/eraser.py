@@ -125,12 +125,12 @@ class PostgresqlEraser:
 
     def anchors(self, scope: Scope) -> Mapping[str, tuple[str, ...]]:
         own = self.ownership(scope)
-        with self.session.transaction("read") as cursor:
+        with self.session.transaction("learn") as cursor:
             return learning.anchors(cursor, own.catalog, own)
 
     def identify(self, scope: Scope) -> Subject:
         own = self.ownership(scope)
-        with self.session.transaction("read") as cursor:
+        with self.session.transaction("learn") as cursor:
             return learning.identify(cursor, own.catalog, own)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from lifecycle.datamap.model import Handling
 from lifecycle.systems.base import Entry, content_hash, key_hash
 from lifecycle.systems.postgresql.claims import Claims, Reader
+from lifecycle.systems.postgresql.recheck import LARGE_OBJECT
 from lifecycle.systems.postgresql.sight import Seen, Sight, ident
 
 MOST_ROWS = 300_000
@@ -27,6 +28,28 @@ def entries(sight: Sight, reader: Reader) -> Iterator[Entry]:
             yield from _summed(sight, reader, each)
         else:
             yield from _single(sight, reader, each)
+        table = sight.mapped(each)
+        if table is not None and table.large_object in each.types:
+            yield from _objects(sight, reader, each, table.large_object or "", summed)
+
+
+def _objects(sight: Sight, reader: Reader, each: Seen, column: str, summed: bool) -> Iterator[Entry]:
+    """The large objects under other people's rows: each by its bytes, or per owner their number and sum."""
+    claims = reader.claims(each)
+    statement = (
+        f"SELECT {_owner(claims)}, lo.oid::text, decode(left(md5(lo_get(lo.oid)), 16), 'hex') FROM {each.sql} a "
+        f"{claims.joins} JOIN pg_largeobject_metadata lo ON lo.oid = a.{ident(column)} "
+        f"WHERE NOT {reader.mine_sql(claims, each)}"
+    )
+    sums: dict[str, tuple[int, int]] = {}
+    for tenant, user, oid, digest in sight.stream(statement, reader.params(each)):
+        name = _name(reader, tenant, user)
+        if not summed:
+            yield Entry(name, key_hash(LARGE_OBJECT, f'["{oid}"]'), bytes(digest))
+            continue
+        before = sums.get(name, (0, 0))
+        sums[name] = (before[0] + 1, before[1] + int.from_bytes(bytes(digest)))
+    yield from _as_entries(LARGE_OBJECT, sums)
 
 
 def _is_freeze(sight: Sight, each: Seen) -> bool:
@@ -96,6 +119,10 @@ def _summed(sight: Sight, reader: Reader, each: Seen) -> Iterator[Entry]:
         name = _name(reader, tenant, user)
         before = sums.get(name, (0, 0))
         sums[name] = (before[0] + count, before[1] + int(total))
+    yield from _as_entries(kind, sums)
+
+
+def _as_entries(kind: str, sums: dict[str, tuple[int, int]]) -> Iterator[Entry]:
     for name, (count, added) in sums.items():
         key = hashlib.sha256(f"{kind}\0all of {name}".encode()).hexdigest()
         yield Entry(name, key_hash(kind, key), content_hash(f"{count} {added}".encode()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
@@ -98,7 +98,8 @@ class Session:
                 # One message: a client stopped between the check and the commit sends neither.
                 cursor.execute(_commit_before(gate))
         finally:
-            if not connection.closed:
+            # After the commit above this does nothing; on a broken connection it can't.
+            with suppress(psycopg2.Error):
                 connection.rollback()
 
     @contextmanager

@@ -274,7 +274,9 @@ def reading() -> Iterator[None]:
 
 
 def _values(keys: Sequence[str]) -> list[list[str]]:
-    return [page["row"] if isinstance(page, dict) else page for page in json.loads("[" + ",".join(keys) + "]")]
+    return [
+        page["row"] if isinstance(page, dict) else page for page in json.loads("[" + ",".join(keys) + "]")
+    ]
 
 
 def literal_array(values: Sequence[str]) -> str:
