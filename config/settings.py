@@ -156,6 +156,7 @@ NOTIFY_URLS: dict[str, list[str]] = {
     "compliance": env.list("NOTIFY_COMPLIANCE", default=[]),
     "engineering": env.list("NOTIFY_ENGINEERING", default=[]),
 }
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 TEAM_MAIL = {
     "legal": env.str("LEGAL_MAIL", default="legal@lifecycle.example"),
     "compliance": env.str("COMPLIANCE_MAIL", default="compliance@lifecycle.example"),
@@ -224,7 +225,17 @@ LOGGING: dict[str, Any] = {
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
         name: {"level": "WARNING"}
-        for name in ("botocore", "boto3", "httpx", "httpcore", "weasyprint", "fontTools", "gnupg", "urllib3", "django-q")
+        for name in (
+            "botocore",
+            "boto3",
+            "httpx",
+            "httpcore",
+            "weasyprint",
+            "fontTools",
+            "gnupg",
+            "urllib3",
+            "django-q",
+        )
     },
 }
 STACK = stack()

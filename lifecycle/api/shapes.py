@@ -1,0 +1,108 @@
+"""What the API takes and gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from compliance.models import ErasureRequest, LegalHold
+
+Plain = serializers.Serializer[Any]
+
+
+class NewRequest(Plain):
+    """An erasure that is asked for. The tenant is the token's."""
+
+    user = serializers.CharField(
+        required=False, allow_blank=True, help_text="One user; the whole tenant where it is missing."
+    )
+    requested_by = serializers.EmailField(help_text="The mail address that the token may ask for.")
+    regime = serializers.ChoiceField(choices=ErasureRequest.Regime.choices, default="gdpr17")
+    ground = serializers.ChoiceField(choices=[(each, each) for each in "abcdef"], default="b")
+    received_at = serializers.DateTimeField(required=False)
+    reason = serializers.CharField(required=False, allow_blank=True, default="")
+    signature = serializers.CharField(required=False)
+
+
+class Brief(Plain):
+    """A request in short."""
+
+    id = serializers.CharField()
+    state = serializers.CharField()
+    deadline = serializers.DateTimeField()
+    reason = serializers.CharField()
+
+
+class Digest(Plain):
+    """The digest of the preview that was looked at."""
+
+    digest = serializers.CharField(min_length=64, max_length=64)
+
+
+class Reason(Plain):
+    """Why."""
+
+    reason = serializers.CharField(allow_blank=False)
+
+
+class OptionalReason(Plain):
+    """Why, where somebody wants to say."""
+
+    reason = serializers.CharField(required=False, allow_blank=True, default="")
+
+
+class Retry(Plain):
+    """What to try again."""
+
+    system = serializers.CharField(required=False, help_text="Only this system.")
+
+
+class MentionChoice(Plain):
+    """An officer's decision on one mention."""
+
+    mention = serializers.IntegerField()
+    choice = serializers.ChoiceField(choices=["erase", "redact", "not_this_person"])
+
+
+class Settlement(Plain):
+    """How a recipient was settled."""
+
+    recipient = serializers.CharField()
+    state = serializers.ChoiceField(choices=["erased", "notified", "attested"])
+    evidence = serializers.CharField()
+
+
+class NewHold(Plain):
+    """A legal hold that is placed. The tenant is the token's."""
+
+    user = serializers.CharField(required=False, allow_blank=True)
+    category = serializers.CharField(required=False, allow_blank=True, default="")
+    case = serializers.CharField(help_text="The legal team's own reference.")
+    type = serializers.ChoiceField(choices=LegalHold.Type.choices)
+    until = serializers.DateTimeField(required=False)
+    confidential = serializers.BooleanField(default=False)
+    reason = serializers.CharField(required=False, allow_blank=True, default="")
+
+
+class Hold(Plain):
+    """A hold in short."""
+
+    id = serializers.CharField()
+    state = serializers.CharField()
+    preserved = serializers.JSONField()
+    already_gone = serializers.JSONField()
+
+
+class Document(Plain):
+    """A JSON document, as the command line's `--json` prints it."""
+
+
+def brief(request: ErasureRequest) -> dict[str, Any]:
+    """A request as `Brief`."""
+    return {
+        "id": request.pk,
+        "state": request.state,
+        "deadline": f"{request.deadline:%Y-%m-%dT%H:%M:%SZ}",
+        "reason": request.state_reason,
+    }
