@@ -113,7 +113,7 @@ class Supervisor:
 
     def _mourn(self, place: Place, code: int) -> None:
         now = time.monotonic()
-        if code == 0:
+        if code == 0 or self._asked:
             place.dead = None
         else:
             log.error("%s (process %s) ended with %s; another takes its place.", place.name, place.pid, code)
