@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import httpx
 
 from lifecycle.datamap.model import DataMap
-from lifecycle.systems.analytics.prometheus import CANARY_LABEL, translated
+from lifecycle.systems.analytics.prometheus import CANARY_LABEL, EVER, translated
 
 # Parts of a label's name that say it names a person, a tenant or what identifies them.
 _PERSONAL = {
@@ -47,6 +47,7 @@ def unclassified(place: Mapping[str, str], datamap: DataMap) -> list[str]:
             (name, reason)
             for name in sorted(names)
             if (reason := _reason(name, _get(client, f"label/{name}/values"), known))
+            and _has_samples(client, name)
         ]
     return [
         f"Prometheus label `{name}` {reason}, but the data map does not classify it."
@@ -59,6 +60,14 @@ def _get(client: httpx.Client, path: str) -> list[str]:
     answer.raise_for_status()
     values: list[str] = answer.json()["data"]
     return values
+
+
+def _has_samples(client: httpx.Client, name: str) -> bool:
+    """Whether a label is still in use: the index lists it for hours after its last sample was deleted."""
+    query = f'count(last_over_time({{{name}!=""}}[{EVER}]))'
+    answer = client.post("/api/v1/query", data={"query": query})
+    answer.raise_for_status()
+    return bool(answer.json()["data"]["result"])
 
 
 def _telling(user: str) -> bool:

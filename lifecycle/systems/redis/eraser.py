@@ -26,6 +26,7 @@ from lifecycle.systems.redis.discovery import Discovery
 from lifecycle.systems.redis.families import Family, regex
 from lifecycle.systems.redis.ownership import Judge
 from lifecycle.systems.redis.scripts import REMOVERS, Destroyer
+from lifecycle.systems.redis.streams import rewrite_all
 
 SEND = 2_500  # members a script
 
@@ -36,7 +37,7 @@ class RedisEraser:
     name = "redis"
     method = (
         "UNLINK of exact keys, removal of members and fields, XACK and XDEL of stream entries, by scripts that the "
-        "server refuses after the batch's deadline; two clean passes; append-only file rewritten (Redis/Valkey)"
+        "server refuses after the batch's deadline; streams and append-only file written anew; two clean passes (Redis/Valkey)"
     )
     batch = 5_000
     clean_passes = 2
@@ -119,10 +120,11 @@ class RedisEraser:
         return None
 
     def finish(self, scope: Scope, gate: Gate) -> Tally:
-        """The slow log and the files on disk repeat erased keys: the log is emptied, the files are written anew."""
-        notes = []
+        """Streams, the slow log and the files on disk still hold bytes of what was erased: they are written anew."""
+        notes: list[str] = []
         client = self._databases.client(0)
         with translated():
+            notes += rewrite_all(self._databases, self._datamap, scope, gate)
             gate.check()
             for what, work in (("slow log", _empty_slow_log), ("append-only file", _rewrite_files)):
                 try:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from lifecycle.systems.base import BatchOver, Gate
 from lifecycle.systems.redis.connection import Client
 
-_LATE = """
+LATE = """
 local now = redis.call('TIME')
 if now[1] * 1000 + math.floor(now[2] / 1000) >= tonumber(ARGV[1]) then return -1 end
 """
 
 _UNLINK = (
-    _LATE
+    LATE
     + """
 local gone = 0
 for first = 1, #KEYS, 1000 do
@@ -29,7 +29,7 @@ return gone
 
 # A cache's value may have become somebody else's since it was judged: only the value that was judged goes.
 _UNLINK_SAME = (
-    _LATE
+    LATE
     + """
 local gone = 0
 for index, key in ipairs(KEYS) do
@@ -41,7 +41,7 @@ return gone
 )
 
 _MEMBERS = (
-    _LATE
+    LATE
     + """
 local gone, command = 0, ARGV[2]
 if command == 'LREM' then
@@ -56,7 +56,7 @@ return gone
 )
 
 _ENTRIES = (
-    _LATE
+    LATE
     + """
 for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   for first = 2, #ARGV, 1000 do
@@ -73,7 +73,7 @@ return gone
 
 # What a consumer has not acknowledged may be other people's: it passes to a nameless consumer before this one goes.
 _CONSUMER = (
-    _LATE
+    LATE
     + """
 local pending = redis.call('XPENDING', KEYS[1], ARGV[2], '-', '+', 100000, ARGV[3])
 for _, entry in ipairs(pending) do
@@ -86,10 +86,17 @@ return 1
 """
 )
 
-_GROUP = _LATE + "\nreturn redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[2])"
+_GROUP = LATE + "\nreturn redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[2])"
 
 _PART = 1_250  # keys a script: it ends within a few milliseconds, so that other clients don't wait
 REMOVERS = {"set_member": b"SREM", "zset_member": b"ZREM", "hash_field": b"HDEL", "list_element": b"LREM"}
+
+
+def server_deadline(client: Client, gate: Gate) -> bytes:
+    """The batch's deadline in milliseconds on the server's own clock."""
+    seconds, micros = client.time()
+    # Read before `remaining`, so that it can only be earlier than ours.
+    return str(math.floor(seconds * 1000 + micros / 1000 + gate.remaining() * 1000)).encode()
 
 
 class Destroyer:
@@ -98,9 +105,7 @@ class Destroyer:
     def __init__(self, client: Client, gate: Gate) -> None:
         self._client = client
         self._gate = gate
-        seconds, micros = client.time()
-        # Read before `remaining`, so that the deadline on the server's clock can only be earlier than ours.
-        self._until = str(math.floor(seconds * 1000 + micros / 1000 + gate.remaining() * 1000)).encode()
+        self._until = server_deadline(client, gate)
 
     def _run(self, script: str, keys: Sequence[bytes], *arguments: bytes) -> int:
         self._gate.check()

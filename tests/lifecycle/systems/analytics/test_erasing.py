@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from lifecycle.systems.analytics.drift import unclassified
-from lifecycle.systems.analytics.eraser import NOT_APART, OUT_OF_ORDER, AnalyticsEraser
+from lifecycle.systems.analytics.eraser import NOT_APART, OUT_OF_ORDER, AnalyticsEraser, connect
 from lifecycle.systems.analytics.verifier import AnalyticsVerifier
 from lifecycle.systems.base import Action, BatchOver, Item, Scope
 from tests.lifecycle.systems.analytics.parts import (
@@ -181,21 +182,14 @@ def test_mentions_and_canaries(
 
 def test_a_personal_label_that_nobody_classified_is_drift(platform: Platform) -> None:
     tenant, name = new_id(), new_id()
-    platform.series(
-        tenant, name, **{f"x_{tenant}": name, f"y_{tenant}": "ann@example.org", f"z_{tenant}": "200"}
-    )
+    labels: dict[str, Any] = {f"x_{tenant}": name, f"y_{tenant}": "ann@example.org", f"z_{tenant}": "200"}
+    platform.series(tenant, name, **labels)
     said = " ".join(unclassified(platform.place, MAP))
     assert f"`x_{tenant}` holds ids of users" in said
     assert f"`y_{tenant}` holds mail addresses" in said
     assert f"z_{tenant}" not in said
     assert name not in said
-    erase_all_series(platform, tenant)
-
-
-def erase_all_series(platform: Platform, tenant: str) -> None:
-    """So that the next test's drift is its own."""
-    from lifecycle.systems.analytics.eraser import connect
-
     eraser = connect({"prometheus": platform.place["prometheus"]}, MAP)
     erase_all(eraser, whole(tenant))
     eraser.close()
+    assert tenant not in " ".join(unclassified(platform.place, MAP))

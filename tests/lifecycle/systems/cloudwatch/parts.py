@@ -81,7 +81,7 @@ class Logs_:
         for stream in self.streams(group):
             token = None
             while True:
-                more = {"nextToken": token} if token else {}
+                more: dict[str, Any] = {"nextToken": token} if token else {}
                 answer = self.client.get_log_events(
                     logGroupName=group, logStreamName=stream, startFromHead=True, **more
                 )

@@ -54,7 +54,9 @@ def without(found: dict[bytes, Any], tenant: str, name: str) -> dict[bytes, Any]
     return left
 
 
-@pytest.mark.parametrize(("tenant", "name"), [("1", "u-1"), ("1*", "u*"), ("tenant-ü", "al"), ("[1]", "u-12")])
+@pytest.mark.parametrize(
+    ("tenant", "name"), [("1", "u-1"), ("1*", "u*"), ("tenant-ü", "al"), ("[1]", "u-12")]
+)
 def test_one_user_goes_and_nobody_else(
     client: Any, eraser: RedisEraser, verifier: RedisVerifier, tenant: str, name: str
 ) -> None:
@@ -89,7 +91,9 @@ def test_a_whole_tenant_goes_and_no_twin(
 
 def test_what_is_retained_is_marked_and_a_held_user_is_spared(client: Any, eraser: RedisEraser) -> None:
     seed_all(client)
-    marked = {item.category: item.action for item in discover(eraser, user("1", "u-1", retained={"account": None}))}
+    marked = {
+        item.category: item.action for item in discover(eraser, user("1", "u-1", retained={"account": None}))
+    }
     assert marked["account"] == Action.RETAIN
     assert marked["session"] == Action.ERASE
     erase_all(eraser, whole("1", spared_users=frozenset({"u-12"})))
@@ -100,7 +104,9 @@ def test_what_is_retained_is_marked_and_a_held_user_is_spared(client: Any, erase
     assert client.exists("session:1:u-1") == 0
 
 
-def test_a_cache_that_became_somebody_elses_stays(client: Any, eraser: RedisEraser, verifier: RedisVerifier) -> None:
+def test_a_cache_that_became_somebody_elses_stays(
+    client: Any, eraser: RedisEraser, verifier: RedisVerifier
+) -> None:
     scope = user("1", "u-1")
     client.set("query_cache:1:h", json.dumps({"user_id": "u-1"}))
     found = discover(eraser, scope)
@@ -121,6 +127,32 @@ def test_streams_lose_pending_entries_and_a_consumer_of_that_name(client: Any, e
     assert [each["message_id"] for each in pending] == [other], mine
     assert pending[0]["consumer"] == b"reassigned"
     assert [each["name"] for each in client.xinfo_consumers("events:1", "workers")] == [b"reassigned"]
+
+
+def test_a_stream_keeps_no_byte_of_deleted_entries_and_all_of_the_rest(
+    client: Any, eraser: RedisEraser
+) -> None:
+    client.xgroup_create("events:1", "workers", id="0", mkstream=True)
+    for number in range(20):
+        client.xadd("events:1", {"user_id": "u-unheard-of" if number % 2 else "u-2", "n": number})
+    client.xreadgroup("workers", "w1", {"events:1": ">"}, count=15)
+    client.xack("events:1", "workers", client.xrange("events:1")[0][0])
+    client.expire("events:1", 5_000)
+    before = client.xrange("events:1")
+    pending = client.xpending_range("events:1", "workers", "-", "+", 50)
+    erase_all(eraser, user("1", "u-unheard-of"))
+    assert b"u-unheard-of" not in client.dump("events:1")
+    kept = [entry for entry in before if entry[1][b"user_id"] == b"u-2"]
+    assert client.xrange("events:1") == kept
+    left = {entry for entry, _ in kept}
+    after = client.xpending_range("events:1", "workers", "-", "+", 50)
+    expected = [
+        (p["message_id"], p["consumer"], p["times_delivered"]) for p in pending if p["message_id"] in left
+    ]
+    assert [(p["message_id"], p["consumer"], p["times_delivered"]) for p in after] == expected
+    assert len(client.xreadgroup("workers", "w1", {"events:1": ">"})[0][1]) == 2
+    assert 0 < client.ttl("events:1") <= 5_000
+    assert client.keys("*lifecycle*") == []
 
 
 def test_keys_added_while_it_runs_are_found_by_the_next_pass(client: Any, eraser: RedisEraser) -> None:

@@ -91,7 +91,9 @@ def test_every_canary_is_seen_then_erased_and_can_be_lifted(
         eraser.plant(plain, shape, marker)
     scope = type(plain)(plain.subject, canaries=tuple(markers))
     hits = search(verifier, scope)
-    assert {m for m in markers if any(m in h.key or m in h.excerpt for h in hits if h.needle == "canary")} == set(markers)
+    assert {
+        m for m in markers if any(m in h.key or m in h.excerpt for h in hits if h.needle == "canary")
+    } == set(markers)
     for each in planted:
         eraser.lift(each)
     assert everything(client) == before
