@@ -17,7 +17,7 @@ _READ_SECONDS = 120
 # Text forms of keys must be the same in every session, and row security must fail loudly, never hide rows.
 _SETTINGS = (
     "SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; SET intervalstyle = 'iso_8601'; SET bytea_output = 'hex'; "
-    "SET row_security = off; SET lock_timeout = '4s'; SET idle_in_transaction_session_timeout = '300s'; "
+    "SET row_security = off; SET lock_timeout = '4s'; SET cursor_tuple_fraction = 1.0; SET idle_in_transaction_session_timeout = '300s'; "
     f"SET statement_timeout = '{_READ_SECONDS}s'"
 )
 _PAST_DEADLINE = "57014"  # query_canceled: the same answer as a statement's own timeout

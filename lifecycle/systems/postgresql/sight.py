@@ -22,7 +22,7 @@ from lifecycle.systems.base import Permanent, Transient
 _START = (
     "SET default_transaction_read_only = on; SET row_security = off; SET datestyle = 'ISO, YMD'; SET timezone = 'UTC'; "
     "SET intervalstyle = 'iso_8601'; SET bytea_output = 'hex'; SET statement_timeout = '180s'; SET lock_timeout = '20s'; "
-    "SET jit = off"
+    "SET jit = off; SET cursor_tuple_fraction = 1.0"
 )
 _UNSEARCHED = frozenset(
     [
