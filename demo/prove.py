@@ -28,7 +28,18 @@ from demo.stack.place import read_json, run_dir, write_private
 
 TENANT, USER = "17", "ada"
 WITHIN = 600.0  # seconds from approval to certificate
-ENDS = ("completed", "failed", "rejected", "cancelled", "blocked_by_hold", "retained", "awaiting_approval")
+# Tenant 17 is regulated: a statute keeps its invoices, so that its cases end partially completed.
+GOAL = "partially_completed"
+ENDS = (
+    GOAL,
+    "completed",
+    "failed",
+    "rejected",
+    "cancelled",
+    "blocked_by_hold",
+    "retained",
+    "awaiting_approval",
+)
 
 
 def main() -> int:
@@ -134,9 +145,13 @@ class Proof:
                 shown = status["state"]
                 _say(f"  ... {shown}")
             if shown in ENDS:
-                if shown != "completed":
+                if shown != GOAL:
                     raise Failed(f"Request {request} ended {shown}: {json.dumps(status)}")
                 return status
+            if status["mentions"]:
+                raise Failed(
+                    f"Others' data mention the person, which the sample never does: {json.dumps(status)}"
+                )
             if (fallen := self._program.fallen()) is not None:
                 raise Failed(f"{fallen} ended by itself; see {self._root / 'log' / fallen}.log.")
             time.sleep(0.5)
