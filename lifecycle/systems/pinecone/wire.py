@@ -54,7 +54,12 @@ class Wire:
             seconds = gate.remaining()
             if seconds <= 0:
                 raise BatchOver
-            answer, wait = self._once(method, url, seconds, **more)
+            try:
+                answer, wait = self._once(method, url, seconds, **more)
+            except Transient as error:
+                if gate.remaining() <= 0:
+                    raise BatchOver from error
+                raise
             if answer is not None:
                 return answer
             if wait >= gate.remaining():

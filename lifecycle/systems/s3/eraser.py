@@ -35,7 +35,7 @@ PAGE, SECONDS = 4_000, 8.0
 FIRST = 1_000
 THREADS = 8
 # One request shall take about so long; the service's pace (seconds a key) is learnt from each answer.
-SEND_SECONDS, FIRST_PACE = 0.6, 0.006
+SEND_SECONDS, FIRST_PACE = 0.6, 0.02
 # Up to so many entries a pass, the other views cost less than the certainty they give.
 FEW = 20_000
 # Page sizes that share no edge with the first view's 1,000.
@@ -97,7 +97,6 @@ class S3Eraser:
         for outcome in outcomes:
             if outcome.error is not None:
                 # An unknown outcome must end the batch as an error: the request may still be carried out.
-                self._pace *= 2
                 raise outcome.error
         tally = Tally()
         for outcome in outcomes:
@@ -204,19 +203,25 @@ class S3Eraser:
                 return root
         return None
 
+    def _learn(self, pace: float) -> None:
+        """Believes a slow answer at once and a fast one by and by."""
+        self._pace += (pace - self._pace) / (2 if pace > self._pace else 6)
+
     def _carry_out(self, send: deleting.Send, gate: Gate, over: threading.Event) -> deleting.Outcome:
         if over.is_set():
             return deleting.Outcome()
         try:
             with self._asking:  # the gate speaks over one database connection
                 gate.check()
-            if gate.remaining() < 1.5 * self._pace * len(send.items):
+            if gate.remaining() < 2 * self._pace * len(send.items):
                 raise BatchOver  # it would outlast the batch, and nobody could tell what became of it
             started = time.monotonic()
             outcome = deleting.carry_out(self._wire, send, gate)
-            self._pace += ((time.monotonic() - started) / len(send.items) - self._pace) / 8
+            self._learn((time.monotonic() - started) / len(send.items))
             return outcome
         except BatchOver:
+            if not over.is_set() and gate.remaining() <= 0:
+                self._pace *= 2
             over.set()
             return deleting.Outcome()
         except Exception as error:

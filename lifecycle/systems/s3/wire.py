@@ -132,6 +132,8 @@ class Wire:
             except (OSError, http.client.HTTPException) as error:
                 # Close at once: a server that wakes up later must find nobody waiting.
                 connection.close()
+                if isinstance(error, TimeoutError) and ends is not None:
+                    raise BatchOver from error  # its time is up, here and by its signature at the server
                 if reused and not isinstance(error, TimeoutError):
                     continue
                 raise Transient("The object storage did not answer; try again when it is up.") from error

@@ -12,7 +12,7 @@ import pytest
 
 from demo.stack import control
 from lifecycle.datamap.model import DataMap
-from lifecycle.systems.base import Scope, Subject, Transient
+from lifecycle.systems.base import BatchOver, Scope, Subject
 from lifecycle.systems.s3.eraser import connect
 from tests.lifecycle.systems.s3.conftest import made
 from tests.lifecycle.systems.s3.tools import Open, found
@@ -43,7 +43,7 @@ def test_what_was_sent_before_the_stop_is_refused_after_it(
     control.signal_server(stack_dir, SERVER, signal.SIGSTOP)
     try:
         gate = Open(seconds=2.5)
-        with pytest.raises(Transient):
+        with pytest.raises(BatchOver):
             eraser.erase(scope, items, gate)
         assert gate.remaining() < 0.2
     finally:
