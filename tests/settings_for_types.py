@@ -9,7 +9,11 @@ _FILLED = {
     "KEYSTORE_DIR": tempfile.gettempdir(),
     "GNUPG_HOME": tempfile.gettempdir(),
     "SIGNING_FINGERPRINT": "0" * 40,
-    **{f"{store}_{name}": "x" for store in ("CERTIFICATES", "BACKUPS") for name in ("ENDPOINT", "BUCKET", "KEY", "SECRET")},
+    **{
+        f"{store}_{name}": "x"
+        for store in ("CERTIFICATES", "BACKUPS")
+        for name in ("ENDPOINT", "BUCKET", "KEY", "SECRET")
+    },
 }
 for _name, _value in _FILLED.items():
     os.environ.setdefault(_name, _value)

@@ -56,6 +56,7 @@ def retry(request: ErasureRequest, *, actor: Actor, system: str | None = None) -
         raise Refused(f"Request {request.pk} was never started.")
     with transaction.atomic():
         SystemLine.objects.filter(case_id=request.pk, state=SystemLine.State.FAILED).update(rounds=0)
+        runs.retry(run, actor=actor, lane=system)
         audit.record(
             "erasure.retried",
             actor=actor,
@@ -63,7 +64,6 @@ def retry(request: ErasureRequest, *, actor: Actor, system: str | None = None) -
             case_id=request.pk,
             data={"system": system or "all"},
         )
-        runs.retry(run, actor=actor, lane=system)
     return run
 
 

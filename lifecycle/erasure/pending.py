@@ -48,7 +48,12 @@ def close(request: ErasureRequest) -> bool:
     closed: list[dict[str, Any]] = []
     for line in passed:
         if left := _left(file, line):
-            log.error("request %s: %s items of %s are readable at the provider's date", request.pk, left, line.system)
+            log.error(
+                "request %s: %s items of %s are readable at the provider's date",
+                request.pk,
+                left,
+                line.system,
+            )
             return False
         closed.append(
             {

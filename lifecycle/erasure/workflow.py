@@ -16,13 +16,17 @@ def steps(_run: Run) -> list[StepSpec]:
     """Freeze; PostgreSQL tells what the rows lead to; all discover; plant; erase; verify; settle; certify."""
     return [
         StepSpec("freeze", 1, run=freeze.run),
-        StepSpec("discover", 2, lane="postgresql", run=discover.run),
-        *[StepSpec("discover", 3, lane=name, run=discover.run) for name in SYSTEMS if name != "postgresql"],
+        StepSpec("discover", 2, lane="postgresql", run=discover.run, queue="long"),
+        *[
+            StepSpec("discover", 3, lane=name, run=discover.run, queue="long")
+            for name in SYSTEMS
+            if name != "postgresql"
+        ],
         # In a lane of its own: a system that is down must not keep the others from being erased.
         StepSpec("weigh", 4, lane="weigh", run=weigh.run),
         *[StepSpec("plant", 5, lane=name, run=plant.run) for name in SYSTEMS],
-        *[StepSpec("erase", 6, lane=name, run=erase.run) for name in SYSTEMS],
-        *[StepSpec("verify", 7, lane=name, run=verify.run) for name in SYSTEMS],
+        *[StepSpec("erase", 6, lane=name, run=erase.run, queue="long") for name in SYSTEMS],
+        *[StepSpec("verify", 7, lane=name, run=verify.run, queue="long") for name in SYSTEMS],
         StepSpec("settle", 8, run=settle.run),
         StepSpec("certify", 9, run=certify.run),
     ]

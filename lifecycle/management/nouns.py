@@ -47,7 +47,7 @@ class NounCommand(BaseCommand):
 
     def add_verbs(self) -> None:
         """Calls `self.verb(name, function, help)` for each verb and adds arguments to what it returns."""
-        raise NotImplementedError
+        raise Permanent(f"The command {type(self).__module__} has no verbs.")
 
     def verb(self, name: str, function: Callable[[Options], Any], help_: str) -> ArgumentParser:
         """Adds a verb; `--json` comes with it."""

@@ -15,7 +15,9 @@ from tests.lifecycle.erasure.world import World
 
 
 @pytest.fixture(scope="session")
-def world(stack: dict[str, Any], django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
+def world(
+    stack: dict[str, Any], django_db_setup: None, django_db_blocker: DjangoDbBlocker
+) -> Iterator[World]:
     """The seeded platform. Nothing is rolled back: every test has tenants of its own."""
     settings.STEP_BACKOFF = [0.2, 0.5, 1.0]
     with django_db_blocker.unblock():
@@ -27,3 +29,10 @@ def world(stack: dict[str, Any], django_db_setup: None, django_db_blocker: Djang
 def _database(world: World, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock():
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A whole erasure takes half a minute here, and several times that beside other work."""
+    for item in items:
+        if "lifecycle/erasure" in item.nodeid and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(300))

@@ -53,7 +53,9 @@ def objects(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
     client, bucket = _s3(region), region["s3"]["bucket"]
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for each in page.get("Versions", []):
-            body = client.get_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"])["Body"].read()
+            body = client.get_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"])[
+                "Body"
+            ].read()
             yield "s3", each["Key"], each["Key"].encode() + b"\n" + body
         for each in page.get("DeleteMarkers", []):
             yield "s3", each["Key"], each["Key"].encode()
@@ -65,16 +67,27 @@ def vectors(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
     """Every vector of every namespace with its metadata."""
     place = region["pinecone"]
     with httpx.Client(base_url=place["index_host"], headers={"Api-Key": place["key"]}, timeout=30) as client:
-        names = [each["name"] for each in client.get("/namespaces", params={"limit": 100}).json()["namespaces"]]
+        names = [
+            each["name"] for each in client.get("/namespaces", params={"limit": 100}).json()["namespaces"]
+        ]
         for name in names:
             token: str | None = ""
             while token is not None:
-                page = client.get("/vectors/list", params={"namespace": name, **({"paginationToken": token} if token else {})}).json()
+                page = client.get(
+                    "/vectors/list",
+                    params={"namespace": name, **({"paginationToken": token} if token else {})},
+                ).json()
                 ids = [each["id"] for each in page.get("vectors", [])]
                 if ids:
-                    found = client.get("/vectors/fetch", params={"ids": ids, "namespace": name}).json()["vectors"]
+                    found = client.get("/vectors/fetch", params={"ids": ids, "namespace": name}).json()[
+                        "vectors"
+                    ]
                     for key, vector in found.items():
-                        yield "pinecone", f"{name}/{key}", json.dumps([name, key, vector], ensure_ascii=False).encode()
+                        yield (
+                            "pinecone",
+                            f"{name}/{key}",
+                            json.dumps([name, key, vector], ensure_ascii=False).encode(),
+                        )
                 token = (page.get("pagination") or {}).get("next")
 
 
@@ -102,7 +115,11 @@ def logs(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
     """Every event of every stream, and the names."""
     place = region["logs"]
     client = boto3.client(
-        "logs", endpoint_url=place["endpoint"], region_name=place["region"], aws_access_key_id="x", aws_secret_access_key="x"
+        "logs",
+        endpoint_url=place["endpoint"],
+        region_name=place["region"],
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
     )
     for page in client.get_paginator("describe_log_groups").paginate():
         for group in page["logGroups"]:
@@ -119,7 +136,11 @@ def metrics(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
     """Every series of the last year."""
     answer = httpx.get(
         f"{region['prometheus']}/api/v1/series",
-        params={"match[]": '{__name__=~".+"}', "start": "2025-01-01T00:00:00Z", "end": "2030-01-01T00:00:00Z"},
+        params={
+            "match[]": '{__name__=~".+"}',
+            "start": "2025-01-01T00:00:00Z",
+            "end": "2030-01-01T00:00:00Z",
+        },
         timeout=30,
     ).json()
     for series in answer["data"]:
@@ -142,4 +163,7 @@ def digest(region: dict[str, Any], *, tenant: str) -> dict[str, str]:
     for system, place, data in everything(region):
         if tenant.encode() in data or tenant in place:
             found.setdefault(system, []).append(place.encode() + b"\0" + data)
-    return {system: hashlib.sha256(b"\n".join(sorted(parts))).hexdigest() for system, parts in sorted(found.items())}
+    return {
+        system: hashlib.sha256(b"\n".join(sorted(parts))).hexdigest()
+        for system, parts in sorted(found.items())
+    }

@@ -11,7 +11,12 @@ from tests.lifecycle.erasure.world import World, failures
 
 def _place(world: World, tenant: str, user: str | None = None, category: str = "") -> LegalHold:
     return holds.place(
-        actor=world.actor("legal"), tenant_id=tenant, user=user, category=category, case_reference="C-1", type="litigation"
+        actor=world.actor("legal"),
+        tenant_id=tenant,
+        user=user,
+        category=category,
+        case_reference="C-1",
+        type="litigation",
     )
 
 

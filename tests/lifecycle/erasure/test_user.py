@@ -31,7 +31,15 @@ def test_it_erases_verifies_and_certifies(world: World, tmp_path: Path) -> None:
     assert run.state == "done", list(failures(run))
     now = world.status(request)
     assert now["state"] == "completed"
-    assert set(now["systems"]) == {"postgresql", "pinecone", "s3", "redis", "cloudwatch", "backups", "analytics"}
+    assert set(now["systems"]) == {
+        "postgresql",
+        "pinecone",
+        "s3",
+        "redis",
+        "cloudwatch",
+        "backups",
+        "analytics",
+    }
     assert all(each["found"] > 0 for name, each in now["systems"].items() if name != "backups")
     assert {each["residue"] for each in now["systems"].values()} == {0}
     assert now["canaries"]["planted"] >= 10
@@ -41,7 +49,9 @@ def test_it_erases_verifies_and_certifies(world: World, tmp_path: Path) -> None:
 
     gone = [world.mail(customer, "ada"), full_name(customer.id, "ada"), "user-ada/", '"user_id": "ada"']
     assert reading.mentions(region, gone, within=customer.id) == []
-    assert reading.mentions(region, [world.mail(customer, "ada-2")], within=customer.id), "a namesake was erased too"
+    assert reading.mentions(region, [world.mail(customer, "ada-2")], within=customer.id), (
+        "a namesake was erased too"
+    )
     assert reading.digest(region, tenant=twin.id) == before
 
     files = bundle.write(request.certificates.get(), tmp_path)

@@ -35,7 +35,12 @@ def test_everything_of_it_goes_and_its_twins_stay(world: World) -> None:
         for _, place, data in reading.everything(region):
             text = data.decode(errors="replace") + place
             for name in names:
-                counts[name] += f'tenant-{name}"' in text or f"tenant-{name}/" in text or f"({name}," in text or f":{name}" in text
+                counts[name] += (
+                    f'tenant-{name}"' in text
+                    or f"tenant-{name}/" in text
+                    or f"({name}," in text
+                    or f":{name}" in text
+                )
         return counts
 
     before = holdings()

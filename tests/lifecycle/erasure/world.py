@@ -46,7 +46,11 @@ class World:
     def request(self, customer: Customer, user: str | None = None, **facts: Any) -> ErasureRequest:
         """A request by the tenant's administrator, previewed."""
         return intake.request(
-            actor=self.actor("engineer"), tenant_id=customer.id, user=user, requested_by=customer.admin, **facts
+            actor=self.actor("engineer"),
+            tenant_id=customer.id,
+            user=user,
+            requested_by=customer.admin,
+            **facts,
         )
 
     def approve(self, request: ErasureRequest) -> Run:
@@ -55,8 +59,7 @@ class World:
         if request.subject_kind == "tenant":
             deciding.approve(request, actor=self.actor("legal"), digest=request.digest)
         request.refresh_from_db()
-        run = actions.live_run(request) or actions.start(request)
-        return run
+        return actions.live_run(request) or actions.start(request)
 
     def erase(self, customer: Customer, user: str | None = None, **facts: Any) -> ErasureRequest:
         """From the request to the end of its run, in this process."""
@@ -65,7 +68,7 @@ class World:
         request.refresh_from_db()
         return request
 
-    def finish(self, run: Run, timeout: float = 100.0) -> Run:
+    def finish(self, run: Run, timeout: float = 280.0) -> Run:
         """Works the run to its end in this process."""
         return runs.execute(run, timeout=timeout)
 

@@ -17,7 +17,12 @@ from tests.lifecycle.trials.live import Live
 def _platform(stack_dir: Path) -> Path:
     live = Live(stack_dir)
     subprocess.run(
-        [sys.executable, "-m", "demo.stack", "up"], cwd=CHECKOUT, env=live.env(), check=True, capture_output=True, timeout=180
+        [sys.executable, "-m", "demo.stack", "up"],
+        cwd=CHECKOUT,
+        env=live.env(),
+        check=True,
+        capture_output=True,
+        timeout=180,
     )
     return stack_dir
 

@@ -30,7 +30,11 @@ class Live:
 
     def env(self) -> dict[str, str]:
         """What every process of the trial sees: the application's role, never the owner's."""
-        base = {name: value for name, value in os.environ.items() if name not in ("MIGRATE", "DJANGO_SETTINGS_MODULE")}
+        base = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("MIGRATE", "DJANGO_SETTINGS_MODULE")
+        }
         return {**base, **QUICK, **self.environment, "LIFECYCLE_RUN_DIR": str(self.run_dir)}
 
     def call(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -90,7 +94,9 @@ class Live:
         found: dict[str, Any] = self.ask("erasure", "status", request)
         return found
 
-    def until(self, request: str, wanted: Callable[[dict[str, Any]], bool], timeout: float = 90) -> dict[str, Any]:
+    def until(
+        self, request: str, wanted: Callable[[dict[str, Any]], bool], timeout: float = 90
+    ) -> dict[str, Any]:
         """Polls the status until `wanted`; fails with the last status after `timeout` seconds."""
         ends = time.monotonic() + timeout
         while True:

@@ -53,7 +53,9 @@ def storm(live: Live, request: str, kills: int, chance: random.Random) -> int:
 def _trial(live: Live, kills: int, seed: int) -> None:
     tenant, admin = live.tenant("ada", "bob")
     clean = live.ask("erasure", "request", "--tenant", tenant, "--user", "bob", "--requested-by", admin)
-    counts = {name: each["found"] for name, each in live.ask("erasure", "preview", clean["id"])["systems"].items()}
+    counts = {
+        name: each["found"] for name, each in live.ask("erasure", "preview", clean["id"])["systems"].items()
+    }
     request = live.request(tenant, admin, "ada")
     storm(live, request, kills, random.Random(seed))
     now = live.over(request, 180)

@@ -31,7 +31,9 @@ def test_down_for_good_is_named_and_retry_finishes(live: Live) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("server", ["s3-us-east-1", "postgres-us-east-1", "pinecone-us-east-1", "logs", "prometheus-us-east-1"])
+@pytest.mark.parametrize(
+    "server", ["s3-us-east-1", "postgres-us-east-1", "pinecone-us-east-1", "logs", "prometheus-us-east-1"]
+)
 def test_down_for_two_minutes_is_survived(live: Live, server: str) -> None:
     live.environment["STEP_BACKOFF"] = "20,60,120"
     tenant, admin = live.tenant("ada", "bob")
