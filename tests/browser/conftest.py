@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.core.signals import request_finished
+from django.db import connections
 from playwright.sync_api import Browser, Page, sync_playwright
 from pytest_django import DjangoDbBlocker
 from pytest_django.live_server_helper import LiveServer
@@ -68,6 +69,8 @@ def browser(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         launched = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=[*FLAGS])
         yield launched
         launched.close()
+        # While Playwright's loop runs, Django keeps other connections than outside it; they end here.
+        connections.close_all()
 
 
 @pytest.fixture

@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
 from compliance.certificate import verification
 from compliance.models import AuditEvent, ErasureRequest, LegalHold
+from demo.platform.cast import Customer
 from lifecycle import housekeeping
 from lifecycle.erasure import actions
 from tests.lifecycle.erasure.world import World, failures
 
 SYSTEMS = ("postgresql", "pinecone", "s3", "redis", "cloudwatch", "backups", "analytics")
 SignIn = Callable[[str], Page]
+
+
+@pytest.fixture(scope="module")
+def customer(world: World) -> Customer:
+    """One seeded tenant for both tests; each takes a user of its own."""
+    return world.tenant("ada", "bob")
 
 
 def _request_url(site: str, request: ErasureRequest) -> str:
@@ -31,9 +39,14 @@ def _settle(page: Page) -> None:
 
 
 def test_an_officer_approves_watches_the_seven_systems_and_downloads_the_proof(
-    world: World, site: str, signed_in: SignIn, password: Callable[[str], str], downloads: Path
+    world: World,
+    customer: Customer,
+    site: str,
+    signed_in: SignIn,
+    password: Callable[[str], str],
+    downloads: Path,
 ) -> None:
-    request = world.request(world.tenant("ada", "bob"), "ada")
+    request = world.request(customer, "ada")
     page = signed_in("officer")
     page.locator("#waiting").get_by_text(request.pk).wait_for()
     page.goto(_request_url(site, request))
@@ -90,14 +103,13 @@ def test_an_officer_approves_watches_the_seven_systems_and_downloads_the_proof(
 
 
 def test_legal_places_a_hold_sees_what_it_stops_and_a_second_person_releases_it(
-    world: World, site: str, signed_in: SignIn
+    world: World, customer: Customer, site: str, signed_in: SignIn
 ) -> None:
-    customer = world.tenant("ada", "bob")
-    request = world.request(customer, "ada")
+    request = world.request(customer, "bob")
     page = signed_in("legal")
     page.get_by_role("link", name="Place a hold").click()
     page.get_by_label("Tenant").select_option(customer.id)
-    page.get_by_label("User id (custodian)").fill("ada")
+    page.get_by_label("User id (custodian)").fill("bob")
     page.get_by_label("Case", exact=True).fill("2026/C-17")
     page.get_by_role("button", name="Place the hold").click()
     page.get_by_text("is in force: nothing in its scope is destroyed").wait_for()
