@@ -139,8 +139,15 @@ class Sweep:
             found = needles.find(value) if value is not None else None
             if found is None or (found.kind == NAME and not mine and self._is_own_name(each, column)):
                 continue
+            if kept and found.kind != CANARY and self._is_detached(each, column):
+                continue
             return self._hit(each, key, column, needles, value, found, mine)
         return None
+
+    def _is_detached(self, each: Seen, column: str) -> bool:
+        """A column that the erasure would empty; in a row that is held or retained it stays, and is the subject's own."""
+        table = self.sight.mapped(each)
+        return table is not None and column in table.detach
 
     def _is_own_name(self, each: Seen, column: str) -> bool:
         """Where the map says that a column is its row's own person's name, it is a namesake's."""
@@ -218,7 +225,7 @@ class Sweep:
             return None
         return Hit(
             LARGE_OBJECT,
-            f'["{oid}"]',
+            f'["{oid}"]' if mine else f'{{"row": ["{oid}"]}}',
             LARGE_OBJECT,
             found.kind,
             belongs=mine or found.kind == CANARY,
