@@ -14,20 +14,36 @@ from django.utils import timezone
 
 from compliance import audit, pseudonyms
 from compliance.access import lacks
-from compliance.actors import COMPLIANCE, ENGINEER, SYSTEM_ROLE, Actor
+from compliance.actors import COMPLIANCE, ENGINEER, LEGAL, SYSTEM_ROLE, Actor
 from compliance.errors import refuse_if
 from compliance.models import ApiToken
 
 _PREFIX = "tlt_"
 _LONGEST_DAYS = 366
+_PERSONAL = frozenset({ApiToken.Scope.DECIDE, ApiToken.Scope.HOLD, ApiToken.Scope.RUN})
 
 
-def check_issue(*, actor: Actor, tenant_id: str, scopes: Iterable[str], days: int = 90) -> list[str]:
-    """Why the actor can't issue this token; empty where they can."""
-    reasons = lacks(actor, COMPLIANCE, ENGINEER, SYSTEM_ROLE)
+def check_issue(
+    *, actor: Actor, user: User, tenant_id: str, scopes: Iterable[str], requested_by: str = "", days: int = 90
+) -> list[str]:
+    """Why the actor can't issue this token; empty where they can.
+
+    Who issues a token knows its clear text: with another's scope to decide, one person could be both approvers.
+    """
+    wanted, own = set(scopes), actor.user_id == user.pk
+    reasons = lacks(actor, COMPLIANCE, ENGINEER, SYSTEM_ROLE, *([LEGAL] if own else []))
+    personal = sorted(wanted & _PERSONAL)
+    if personal and not own:
+        reasons.append(f"A token with the scope {', '.join(personal)} is issued by its owner alone.")
+    if not user.is_active:
+        reasons.append("The account is not active.")
+    if ApiToken.Scope.REQUEST in wanted and not requested_by:
+        reasons.append("Name the one requester that a token with the scope request may ask for.")
+    if not wanted:
+        reasons.append("Name at least one scope.")
     if not apps.get_model("lifecycle", "Tenant").objects.filter(pk=tenant_id).exists():
         reasons.append(f"There is no tenant {tenant_id}.")
-    unknown = sorted(set(scopes) - set(ApiToken.Scope.values))
+    unknown = sorted(wanted - set(ApiToken.Scope.values))
     if unknown:
         reasons.append(f"Unknown scopes: {', '.join(unknown)}. Known are {', '.join(ApiToken.Scope.values)}.")
     if not 1 <= days <= _LONGEST_DAYS:
@@ -47,7 +63,11 @@ def issue(
 ) -> tuple[ApiToken, str]:
     """(token, its clear text, which is never to be had again). `requested_by` is the one mail it may ask for. Raises Refused."""
     wanted = sorted(set(scopes))
-    refuse_if(check_issue(actor=actor, tenant_id=tenant_id, scopes=wanted, days=days))
+    refuse_if(
+        check_issue(
+            actor=actor, user=user, tenant_id=tenant_id, scopes=wanted, requested_by=requested_by, days=days
+        )
+    )
     clear = _PREFIX + secrets.token_urlsafe(32)
     with transaction.atomic():
         token = ApiToken.objects.create(

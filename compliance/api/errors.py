@@ -11,12 +11,15 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from compliance.errors import Refused
+from compliance.fence import FenceTimeout
 
 
 def handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Refused: 409. Invalid input: 400 with a sentence per field. Unknown: 404. Others as the framework has them."""
+    """Refused: 409. A hold that is not certain yet: 503. Invalid input: 400 with a sentence per field. Unknown: 404. Others as the framework has them."""
     if isinstance(error, Refused):
         return _answer(status.HTTP_409_CONFLICT, "It is refused.", error.reasons)
+    if isinstance(error, FenceTimeout):
+        return _answer(status.HTTP_503_SERVICE_UNAVAILABLE, "It is not certain yet.", [str(error)])
     if isinstance(error, ObjectDoesNotExist):
         return _answer(status.HTTP_404_NOT_FOUND, "There is nothing of this id in the token's tenant.", [])
     if isinstance(error, ValidationError):

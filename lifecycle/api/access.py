@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.throttling import UserRateThrottle
 from rest_framework.viewsets import GenericViewSet
 
 from compliance.actors import Actor, person
+from compliance.api import errors
 from compliance.models import ApiToken
+from lifecycle.systems.base import Permanent, Transient
 
 
 class TokenView(GenericViewSet[Any]):
@@ -25,6 +29,10 @@ class TokenView(GenericViewSet[Any]):
         needed = self.scopes.get(self.action or "", ApiToken.Scope.READ)
         if needed not in self.token.scopes:
             raise PermissionDenied(f"The token lacks the scope `{needed}`. Ask for one that has it.")
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        """A system that can't be reached is no fault of the caller's: 503 to try again, 502 where somebody must look."""
+        return _handler
 
     @property
     def token(self) -> ApiToken:
@@ -43,3 +51,13 @@ class TokenView(GenericViewSet[Any]):
     def tenant_id(self) -> str:
         """The one tenant that the token sees."""
         return str(self.token.tenant_id)
+
+
+def _handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    if isinstance(error, Transient):
+        return Response(
+            {"error": "A system does not answer. Try again.", "reasons": [str(error)]}, status=503
+        )
+    if isinstance(error, Permanent):
+        return Response({"error": "A system refuses.", "reasons": [str(error)]}, status=502)
+    return errors.handler(error, context)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
+from django.conf import settings
+from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import action
@@ -15,7 +18,7 @@ from rest_framework.response import Response
 from compliance import statements
 from compliance.actions import heads, holds
 from compliance.actors import AUDITOR, COMPLIANCE, LEGAL
-from compliance.certificate import bundle
+from compliance.certificate import bundle, verification
 from compliance.models import ApiToken, AuditEvent, Certificate, LegalHold
 from lifecycle.api import shapes
 from lifecycle.api.access import TokenView
@@ -24,6 +27,7 @@ from lifecycle.models import Run
 
 S = ApiToken.Scope
 OBJECT = OpenApiTypes.OBJECT
+OBJECTS: Any = {200: {"type": "array", "items": {"type": "object", "additionalProperties": {}}}}
 
 
 class Holds(TokenView):
@@ -34,7 +38,7 @@ class Holds(TokenView):
     lookup_value_regex = "lh-[a-z0-9]+"
     scopes: ClassVar[dict[str, str]] = {"create": S.HOLD, "release": S.HOLD}
 
-    @extend_schema(responses=OBJECT)
+    @extend_schema(operation_id="v1_holds_list", responses=OBJECTS)
     def list(self, request: Request) -> Response:
         """Holds that the token's owner may see."""
         found = LegalHold.objects.filter(tenant_id=self.tenant_id)
@@ -66,6 +70,8 @@ class Holds(TokenView):
         given = shapes.Reason(data=request.data)
         given.is_valid(raise_exception=True)
         hold = LegalHold.objects.get(pk=pk, tenant_id=self.tenant_id)
+        if hold.hidden and not statements.sees_all(self.actor):
+            raise LegalHold.DoesNotExist
         return Response(_hold(holds.release(hold, actor=self.actor, reason=given.validated_data["reason"])))
 
 
@@ -76,7 +82,7 @@ class Certificates(TokenView):
     serializer_class = shapes.Document
     lookup_value_regex = "dc-[a-z0-9]+"
 
-    @extend_schema(responses=OBJECT)
+    @extend_schema(operation_id="v1_certificates_list", responses=OBJECTS)
     def list(self, request: Request) -> Response:
         """In the order of their chain."""
         found = Certificate.objects.filter(request__tenant_id=self.tenant_id).order_by("number")
@@ -89,6 +95,18 @@ class Certificates(TokenView):
         files = {name: base64.b64encode(data).decode() for name, data in bundle.files(found).items()}
         return Response({**_certificate(found), "files": files})
 
+    @extend_schema(responses=OBJECT)
+    @action(detail=True, methods=["get"])
+    def verify(self, request: Request, pk: str) -> Response:
+        """Checks the stored files of one certificate: parts, signatures, signer, seal."""
+        found = Certificate.objects.get(pk=pk, request__tenant_id=self.tenant_id)
+        with TemporaryDirectory() as folder:
+            problems = verification.verify(
+                bundle.write(found, folder), trusted=[settings.SIGNING_FINGERPRINT]
+            )
+        findings = [{"part": str(each.part), "problem": each.sentence} for each in problems]
+        return Response({"genuine": not findings, "findings": findings})
+
 
 class Audit(TokenView):
     """The audit trail of the token's tenant."""
@@ -96,7 +114,7 @@ class Audit(TokenView):
     queryset = AuditEvent.objects.none()
     serializer_class = shapes.Document
 
-    @extend_schema(responses=OBJECT)
+    @extend_schema(operation_id="v1_audit_list", responses=OBJECTS)
     def list(self, request: Request) -> Response:
         """The newest 500 events about the tenant; those of hidden holds are shown to legal only."""
         self._may()
@@ -138,14 +156,18 @@ class Runs(TokenView):
     lookup_value_regex = "run-[a-z0-9]+"
     scopes: ClassVar[dict[str, str]] = dict.fromkeys(("pause", "resume", "cancel", "retry"), S.RUN)
 
-    def _one(self) -> Run:
-        return Run.objects.get(pk=self.kwargs["pk"], tenant_id=self.tenant_id)
+    def _shown(self) -> QuerySet[Run]:
+        """Without what works on a hold that the token's owner may know nothing of."""
+        hidden = statements.veil(self.actor).holds
+        return Run.objects.filter(tenant_id=self.tenant_id).exclude(subject__in=hidden)
 
-    @extend_schema(responses=OBJECT)
+    def _one(self) -> Run:
+        return self._shown().get(pk=self.kwargs["pk"])
+
+    @extend_schema(operation_id="v1_runs_list", responses=OBJECTS)
     def list(self, request: Request) -> Response:
         """The newest 100."""
-        found = Run.objects.filter(tenant_id=self.tenant_id)[:100]
-        return Response([progress.describe(each, steps=False) for each in found])
+        return Response([progress.describe(each, steps=False) for each in self._shown()[:100]])
 
     @extend_schema(responses=OBJECT)
     def retrieve(self, request: Request, pk: str) -> Response:
@@ -170,11 +192,14 @@ class Runs(TokenView):
         """Stops, undoes, ends as cancelled."""
         return Response(progress.describe(runs.cancel(self._one(), actor=self.actor)))
 
-    @extend_schema(request=None, responses=OBJECT)
+    @extend_schema(request=shapes.Lane, responses=OBJECT)
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:
-        """Tries failed steps again."""
-        return Response(progress.describe(runs.retry(self._one(), actor=self.actor)))
+        """Tries failed steps again, all or those of one lane."""
+        given = shapes.Lane(data=request.data)
+        given.is_valid(raise_exception=True)
+        lane = given.validated_data.get("lane")
+        return Response(progress.describe(runs.retry(self._one(), actor=self.actor, lane=lane)))
 
 
 def _hold(hold: LegalHold) -> dict[str, Any]:

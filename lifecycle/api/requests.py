@@ -13,6 +13,7 @@ from rest_framework.response import Response
 
 from compliance import pseudonyms
 from compliance.actions import deciding, mentions, recipients
+from compliance.errors import Refused
 from compliance.models import ApiToken, ErasureRequest
 from lifecycle.api import shapes
 from lifecycle.api.access import TokenView
@@ -21,6 +22,11 @@ from lifecycle.erasure import actions, intake, status
 S = ApiToken.Scope
 BRIEF = shapes.Brief
 STATUS = OpenApiTypes.OBJECT
+_COUNTABLE = (
+    ErasureRequest.State.RECEIVED,
+    ErasureRequest.State.VALIDATED,
+    ErasureRequest.State.AWAITING_APPROVAL,
+)
 
 
 class Requests(TokenView):
@@ -31,6 +37,7 @@ class Requests(TokenView):
     lookup_value_regex = "er-[a-z0-9]+"
     scopes: ClassVar[dict[str, str]] = {
         "create": S.REQUEST,
+        "recount": S.REQUEST,
         "cancel": S.REQUEST,
         "approve": S.DECIDE,
         "reject": S.DECIDE,
@@ -59,14 +66,13 @@ class Requests(TokenView):
     @extend_schema(responses=BRIEF(many=True))
     def list(self, request: Request) -> Response:
         """Requests by deadline."""
-        return Response([shapes.brief(each) for each in self.get_queryset()])
+        return Response([shapes.brief(each, self.actor) for each in self.get_queryset()])
 
     @extend_schema(request=shapes.NewRequest, responses={201: BRIEF})
     def create(self, request: Request) -> Response:
         """Files a request and previews it. Another `requested_by` than the token's is refused."""
         said = self._said(shapes.NewRequest)
-        bound = self.token.requester_mail_hmac
-        if bound and pseudonyms.of_mail(said["requested_by"]) != bound:
+        if pseudonyms.of_mail(said["requested_by"]) != self.token.requester_mail_hmac:
             raise PermissionDenied("The token may not ask in the name of this requester.")
         made = intake.request(
             actor=self.actor,
@@ -79,23 +85,28 @@ class Requests(TokenView):
             reason=said["reason"],
             signature=said.get("signature"),
         )
-        return Response(shapes.brief(made), status=201)
+        return Response(shapes.brief(made, self.actor), status=201)
 
     @extend_schema(responses=STATUS)
     def retrieve(self, request: Request, pk: str) -> Response:
         """The whole status, as `erasure status --json`."""
-        return Response(status.of(self._one()))
+        found = self._one()
+        return Response({**status.of(found), "state": shapes.shown_state(found, self.actor)})
 
     @extend_schema(responses=STATUS)
     @action(detail=True, methods=["get"])
     def preview(self, request: Request, pk: str) -> Response:
         """What the approvers are shown, with its digest."""
+        return self._preview(self._one())
+
+    @extend_schema(request=None, responses=STATUS)
+    @preview.mapping.post
+    def recount(self, request: Request, pk: str) -> Response:
+        """Counts every system anew, until somebody decided. A changed plan asks for every approval again."""
         found = self._one()
-        systems = {
-            name: {"found": each.get("found", 0), "kinds": each.get("kinds", {})}
-            for name, each in found.preview.items()
-        }
-        return Response({"id": found.pk, "state": found.state, "digest": found.digest, "systems": systems})
+        if found.state not in _COUNTABLE:
+            raise Refused(f"Request {found.pk} is decided; its preview stays what was decided on.")
+        return self._preview(intake.preview(found, actor=self.actor))
 
     @extend_schema(request=shapes.Digest, responses=BRIEF)
     @action(detail=True, methods=["post"])
@@ -169,5 +180,13 @@ class Requests(TokenView):
         actions.wake(found)
         return self._brief(found)
 
+    def _preview(self, found: ErasureRequest) -> Response:
+        systems = {
+            name: {"found": each.get("found", 0), "kinds": each.get("kinds", {})}
+            for name, each in found.preview.items()
+        }
+        state = shapes.shown_state(found, self.actor)
+        return Response({"id": found.pk, "state": state, "digest": found.digest, "systems": systems})
+
     def _brief(self, found: ErasureRequest) -> Response:
-        return Response(shapes.brief(found))
+        return Response(shapes.brief(found, self.actor))

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+from django.utils.dateparse import parse_date
 from rest_framework import serializers
 
+from compliance import statements
+from compliance.actors import Actor
 from compliance.models import ErasureRequest, LegalHold
 
 Plain = serializers.Serializer[Any]
+
+
+class LastMoment(serializers.DateTimeField):
+    """A time or a day; a day counts to its end in UTC."""
+
+    def to_internal_value(self, value: Any) -> datetime:
+        """The moment. Raises ValidationError for anything else."""
+        try:
+            day = parse_date(value) if isinstance(value, str) and len(value) == 10 else None
+        except ValueError:
+            day = None
+        if day is not None:
+            return datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=UTC)
+        return super().to_internal_value(value)
 
 
 class NewRequest(Plain):
@@ -58,6 +76,12 @@ class Retry(Plain):
     system = serializers.CharField(required=False, help_text="Only this system.")
 
 
+class Lane(Plain):
+    """Which steps of a run to try again."""
+
+    lane = serializers.CharField(required=False, help_text="Only the failed steps of this lane.")
+
+
 class MentionChoice(Plain):
     """An officer's decision on one mention."""
 
@@ -80,7 +104,7 @@ class NewHold(Plain):
     category = serializers.CharField(required=False, allow_blank=True, default="")
     case = serializers.CharField(help_text="The legal team's own reference.")
     type = serializers.ChoiceField(choices=LegalHold.Type.choices)
-    until = serializers.DateTimeField(required=False)
+    until = LastMoment(required=False)
     confidential = serializers.BooleanField(default=False)
     reason = serializers.CharField(required=False, allow_blank=True, default="")
 
@@ -98,11 +122,18 @@ class Document(Plain):
     """A JSON document, as the command line's `--json` prints it."""
 
 
-def brief(request: ErasureRequest) -> dict[str, Any]:
-    """A request as `Brief`."""
+def brief(request: ErasureRequest, viewer: Actor) -> dict[str, Any]:
+    """A request as `Brief`, as far as the viewer may know it."""
     return {
         "id": request.pk,
-        "state": request.state,
+        "state": shown_state(request, viewer),
         "deadline": f"{request.deadline:%Y-%m-%dT%H:%M:%SZ}",
         "reason": request.state_reason,
     }
+
+
+def shown_state(request: ErasureRequest, viewer: Actor) -> str:
+    """The state; what only hidden holds stop is `retained` to others than legal."""
+    if statements.shown_state(request, viewer) == statements.RETAINED:
+        return str(ErasureRequest.State.RETAINED)
+    return str(request.state)
