@@ -79,9 +79,14 @@ class Rows:
         self.done.touched.add(table.name)
 
     def unlink(self, keys: Sequence[str]) -> None:
-        """Removes large objects that no row of anybody else points to."""
-        oids = array([values_of(key)[0] for key in keys])
-        self.done.erased += self._unlink("m.oid = ANY(%(oids)s::oid[])", {"oids": oids})
+        """Removes large objects: discovered ones unless a row of somebody else points to them, named ones as named."""
+        found = array([values_of(key)[0] for key in keys if not is_named(key)])
+        self.done.erased += self._unlink("m.oid = ANY(%(oids)s::oid[])", {"oids": found})
+        named = array([values_of(key)[0] for key in keys if is_named(key)])
+        self.done.erased += self._run(
+            "SELECT lo_unlink(m.oid) FROM pg_largeobject_metadata m WHERE m.oid = ANY(%(oids)s::oid[])",
+            {"oids": named},
+        )
 
     def _key(self, name: str) -> RowKey:
         return RowKey.of(self.catalog.relation(name), self.own.tables.get(name))

@@ -19,7 +19,7 @@ def b64(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-FOUND = {
+FOUND: dict[str, list[str | bytes]] = {
     "id": [
         "u-1",
         "tenant-1/user-u-1/x",
@@ -35,13 +35,11 @@ FOUND = {
         "ANN.LEE@MAIL.EXAMPLE.",
         "ann.lee%40mail.example",
         "x%3Dann.lee%2540mail.example",
-    ]
-    + [b64("x" * pad + " ann.lee@mail.example") for pad in range(3)]
-    + [
+        *(b64("x" * pad + " ann.lee@mail.example") for pad in range(3)),
         base64.urlsafe_b64encode(b"\xff\xfe;ann.lee@mail.example;").decode(),
         b"\x00\xffAnn.Lee@mail.example\x00",
-    ]
-    + [b"ann.lee@mail.example".hex()],
+        b"ann.lee@mail.example".hex(),
+    ],
     "name": [
         "zoé müller",
         "ZOÉ MÜLLER",

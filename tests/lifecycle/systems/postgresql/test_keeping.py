@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from lifecycle.datamap.loader import load
 from lifecycle.systems.base import Action
-from tests.lifecycle.systems.postgresql.world import World, erase_all, found, hits, known, neighbours
+from tests.lifecycle.systems.postgresql.world import MAP, World, erase_all, found, hits, known, neighbours
 
 
 def test_records_are_retained_by_their_date(platform: World) -> None:
@@ -26,8 +27,6 @@ def test_records_are_retained_by_their_date(platform: World) -> None:
 def test_a_held_category_stays_with_the_rows_that_it_needs(platform: World) -> None:
     """Highlights are held: their chunks and documents stay, too, or the foreign keys would break."""
     changed = "highlights: {via: {chunks: chunk_id}, category: highlights}"
-    from tests.lifecycle.systems.postgresql.world import MAP, load
-
     text = MAP.replace("highlights: {via: {chunks: chunk_id}, category: content}", changed)
     platform.datamap = load(text.replace("categories: [", "categories: [highlights, "))
     platform.run(

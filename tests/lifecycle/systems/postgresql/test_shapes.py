@@ -147,6 +147,23 @@ def test_an_officers_decision_erases_or_redacts_somebody_elses_row(small: World)
     assert small.run("SELECT body FROM chunks WHERE document_id LIKE '1/u-12/%'") == [("ask [erased] soon",)]
 
 
+def test_a_large_object_that_names_the_subject_under_somebody_elses_row(small: World) -> None:
+    """A mention: spared by the erasure itself, erased when the officer says so."""
+    subject = known(small, "1", "u-1")
+    oid = small.one("SELECT lo_from_bytea(0, %s)", [f"a letter to {subject.subject.mails[0]}".encode()])
+    small.run("UPDATE documents SET original = %s WHERE id IN ('1/u-12/0', '1/u-1/0')", [oid])
+    erase_all(small.eraser(), subject)
+    seen = hits(small.verifier(), subject)
+    # The letter, and the one original that no row points to any more.
+    assert sorted((each.kind, each.belongs, each.needle) for each in seen) == [
+        ("large_object", False, "id"),
+        ("large_object", False, "mail"),
+    ]
+    decided = [Item(each.kind, each.key) for each in seen]
+    assert small.eraser().erase(subject, decided, OpenGate()).erased == 2
+    assert hits(small.verifier(), subject) == []
+
+
 def test_nothing_changes_where_the_subject_has_nothing(small: World) -> None:
     before = snapshot(small)
     for stranger in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -29,7 +30,7 @@ PLACES = {
     "bytea": ("INSERT INTO blobs VALUES (1, convert_to(%s, 'UTF8'), NULL)", "blobs"),
     "array": ("INSERT INTO blobs VALUES (2, NULL, ARRAY['x', %s])", "blobs"),
 }
-SPELLINGS = {
+SPELLINGS: dict[str, Callable[[str], str]] = {
     "upper": lambda m: m.upper(),
     "url": lambda m: quote(m, safe=""),
     "base64": lambda m: base64.b64encode(f"to: {m};".encode()).decode(),
