@@ -91,6 +91,14 @@ def add_environment(
     return environment
 
 
+def retire(tenant: Tenant, *, actor: Actor) -> None:
+    """A tenant whose data was erased: our own rows of its people go, its id stays as the subject of the proof."""
+    with transaction.atomic():
+        gone, _ = Contact.objects.filter(tenant=tenant).delete()
+        Tenant.objects.filter(pk=tenant.pk).update(status=Tenant.Status.ERASED)
+        audit.record("tenant.retired", actor=actor, tenant_id=tenant.pk, data={"contacts": gone})
+
+
 def add_contact(tenant: Tenant, *, actor: Actor, role: str, mail: str, public_key: str = "") -> Contact:
     """Adds a person who may speak for the tenant; the address is sealed under the tenant's key."""
     key = keystore().get_or_create(f"tenant/{tenant.pk}")

@@ -11,6 +11,7 @@ from compliance import pseudonyms
 from compliance.actions import certifying, executing
 from compliance.actors import SYSTEM
 from compliance.models import ErasureRequest
+from lifecycle import tenants
 from lifecycle.engine.outcomes import Done, Outcome
 from lifecycle.engine.workflow import Context
 from lifecycle.erasure import cases, evidence
@@ -74,6 +75,8 @@ def _complete(file: CaseFile) -> None:
     to = STATES.COMPLETED
     if retained:
         to = STATES.PARTIALLY_COMPLETED if gone else STATES.RETAINED
+    if to == STATES.COMPLETED and file.request.subject_kind == ErasureRequest.Subject.TENANT:
+        tenants.retire(file.request.tenant, actor=SYSTEM)
     now = timezone.now()
     executing.move(
         file.request,

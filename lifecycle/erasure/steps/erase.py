@@ -64,15 +64,21 @@ def settle(context: Context, file: CaseFile, line: SystemLine) -> Outcome | None
 
 
 def _chunk(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser, chunk: ManifestChunk) -> None:
-    held = file.scope.held_categories
-    todo = [
-        each
-        for each in manifest.items(chunk, file.key)
-        if each.action != Action.RETAIN and each.category not in held
-    ]
+    items = _spare_held(file, line, chunk)
+    todo = [each for each in items if each.action != Action.RETAIN]
     for category, group in groupby(todo, key=lambda each: each.category):
         _group(context, file, line, eraser, list(group), category)
     manifest.mark_erased(chunk)
+
+
+def _spare_held(file: CaseFile, line: SystemLine, chunk: ManifestChunk) -> list[Item]:
+    """The chunk's items; what a hold has covered since they were found is marked as kept, and never counted as erased."""
+    items = manifest.items(chunk, file.key)
+    held = file.scope.held_categories
+    spared = [replace(each, action=Action.RETAIN) if each.category in held else each for each in items]
+    if spared != items:
+        manifest.add(line, file.key, spared, index=chunk.index, pass_number=chunk.pass_number)
+    return spared
 
 
 def _group(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.utils import timezone
 
 from compliance.actions import executing
 from compliance.actors import SYSTEM
+from compliance.judgement import judge
 from compliance.models import ErasureRequest
 from lifecycle import places
-from lifecycle.engine.outcomes import Done, Outcome
+from lifecycle.engine.outcomes import Done, Outcome, Wait
 from lifecycle.engine.workflow import Context
 from lifecycle.erasure import cases, trail
 from lifecycle.models import Run
@@ -22,6 +25,8 @@ def run(context: Context) -> Outcome:
     """Freezes in every environment of the tenant; every line of the certificate says "as of" this time."""
     request = ErasureRequest.objects.get(pk=context.run.subject)
     case = cases.open_case(request)
+    if delayed := _delayed_until(request):
+        return Wait(delayed, f"A contract delays this erasure until {delayed:%Y-%m-%d}.")
     if request.state in (ErasureRequest.State.SCHEDULED, ErasureRequest.State.REOPENED):
         executing.move(request, ErasureRequest.State.EXECUTING, actor=SYSTEM)
     file = cases.read(context.run)
@@ -36,6 +41,12 @@ def run(context: Context) -> Outcome:
         case.save(update_fields=["frozen_at"])
         trail.note(request, "erasure.frozen")
     return Done()
+
+
+def _delayed_until(request: ErasureRequest) -> datetime | None:
+    """The end of a contract's exit period that still runs; an Art. 17 request has none."""
+    until = judge(request, categories=(), at=timezone.now()).delayed_until
+    return until if until is not None and until > timezone.now() else None
 
 
 def thaw(run_: Run, arguments: dict[str, str]) -> None:
