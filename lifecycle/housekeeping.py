@@ -26,6 +26,7 @@ def sweep() -> dict[str, int]:
         "expired_holds": expire_holds,
         "resumed": resume_unblocked,
         "came_due": reopen_due,
+        "lifted": reopen_lifted,
         "watched": watch_completed,
         "addenda": pending.close_due,
         "closed": close_watched,
@@ -86,6 +87,22 @@ def reopen_due() -> int:
     for request in kept:
         if due := planning.came_due(request, timezone.now()):
             actions.reopen(request, actor=SYSTEM, reason=f"The retention of {', '.join(due)} ended.")
+            reopened += 1
+    return reopened
+
+
+def reopen_lifted() -> int:
+    """Parts that a hold kept in a case that was completed otherwise, once that hold is gone."""
+    reopened = 0
+    kept = ErasureRequest.objects.filter(
+        state__in=[STATES.PARTIALLY_COMPLETED, STATES.COMPLETED], closed_at=None
+    )
+    for request in kept.exclude(case__evidence__held=None).select_related("tenant", "case"):
+        held = request.case.evidence["held"]
+        now = gates.judged(request)
+        lifted = set(held["categories"]) - now.held_categories or set(held["users"]) - now.held_users
+        if lifted and not now.holds:
+            actions.reopen(request, actor=SYSTEM, reason="A legal hold that kept a part was lifted.")
             reopened += 1
     return reopened
 

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from compliance.actions import deciding, executing
 from compliance.actors import SYSTEM
-from compliance.judgement import judge
+from compliance.judgement import Judgement, judge
 from compliance.models import ErasureRequest
 from lifecycle import tenants
 from lifecycle.models import Run
@@ -37,8 +37,12 @@ def gate(run: Run) -> str | None:
 
 def blocking(request: ErasureRequest) -> list[str]:
     """Ids of holds that stop the whole request now."""
-    found = judge(request, categories=tenants.current_map().categories, at=timezone.now())
-    return [hold.pk for hold in found.holds]
+    return [hold.pk for hold in judged(request).holds]
+
+
+def judged(request: ErasureRequest) -> Judgement:
+    """The judgement on a request now, for every category of the map in force."""
+    return judge(request, categories=tenants.current_map().categories, at=timezone.now())
 
 
 def block_if_held(request: ErasureRequest) -> None:

@@ -65,6 +65,16 @@ def _pending(file: CaseFile) -> None:
     file.case.lines.filter(state=SystemLine.State.PENDING_PURGE, purge_by=None).update(purge_by=purge)
 
 
+def _note_holds(file: CaseFile) -> None:
+    """What holds kept, so that the case is reopened for it when they are lifted."""
+    kept = {
+        "categories": sorted(file.scope.held_categories),
+        "users": sorted(file.judgement.held_users) if file.request.around_hold else [],
+    }
+    file.case.evidence = {**file.case.evidence, "held": kept}
+    file.case.save(update_fields=["evidence"])
+
+
 def _complete(file: CaseFile) -> None:
     if file.request.state != STATES.CERTIFYING:
         return
@@ -75,6 +85,7 @@ def _complete(file: CaseFile) -> None:
     to = STATES.COMPLETED
     if retained:
         to = STATES.PARTIALLY_COMPLETED if gone else STATES.RETAINED
+    _note_holds(file)
     if to == STATES.COMPLETED and file.request.subject_kind == ErasureRequest.Subject.TENANT:
         tenants.retire(file.request.tenant, actor=SYSTEM)
     now = timezone.now()
