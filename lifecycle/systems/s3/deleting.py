@@ -40,6 +40,7 @@ class Outcome:
     complete: bool = False
     busy: bool = False
     error: Exception | None = None
+    seconds: float = 0.0
 
 
 def sends(items: Sequence[Item], size: int) -> list[Send]:

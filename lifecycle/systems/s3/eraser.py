@@ -34,8 +34,8 @@ from lifecycle.systems.s3.wire import Wire
 PAGE, SECONDS = 4_000, 8.0
 FIRST = 1_000
 THREADS = 8
-# One request shall take about so long; the service's pace (seconds a key) is learnt from each answer.
-SEND_SECONDS, FIRST_PACE = 0.6, 0.02
+# One request shall take about so long: its number of keys is learnt from how long the last ones took.
+SEND_SECONDS, FIRST_SIZE, LEAST = 0.6, 60, 20
 # Up to so many entries a pass, the other views cost less than the certainty they give.
 FEW = 20_000
 # Page sizes that share no edge with the first view's 1,000.
@@ -64,7 +64,7 @@ class S3Eraser:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._asking = threading.Lock()
         self._seen: set[int] | None = None
-        self._pace = FIRST_PACE
+        self._size, self._took = FIRST_SIZE, 0.0
 
     def discover(self, scope: Scope, cursor: Any) -> Page[Item]:
         """One page. The cursor names a view of `_views` and where in it to go on."""
@@ -91,9 +91,12 @@ class S3Eraser:
 
     def erase(self, scope: Scope, items: Sequence[Item], gate: Gate) -> Tally:
         """Deletes exactly these versions, markers and uploads; several requests side by side, each with an end."""
-        sends = deleting.sends(items, max(1, min(1000, int(SEND_SECONDS / self._pace))))
+        size = self._size
+        sends = deleting.sends(items, size)
         over = threading.Event()
         outcomes = list(self._pool.map(lambda send: self._carry_out(send, gate, over), sends))
+        full = [each.seconds for each in outcomes if each.complete and each.taken == size]
+        self._learn(full, size, late=gate.remaining() <= 0)
         for outcome in outcomes:
             if outcome.error is not None:
                 # An unknown outcome must end the batch as an error: the request may still be carried out.
@@ -203,9 +206,16 @@ class S3Eraser:
                 return root
         return None
 
-    def _learn(self, pace: float) -> None:
-        """Believes a slow answer at once and a fast one by and by."""
-        self._pace += (pace - self._pace) / (2 if pace > self._pace else 6)
+    def _learn(self, took: list[float], size: int, *, late: bool) -> None:
+        """Sizes the next requests by how long these took; by half or double at most, since one stall says little."""
+        if took:
+            self._took = sum(took) / len(took)
+        elif not late:
+            return
+        wanted = size * SEND_SECONDS / max(self._took, 0.01)
+        if late:
+            wanted = min(wanted, size / 2)
+        self._size = int(max(LEAST, min(1000, size * 2, max(size / 2, wanted))))
 
     def _carry_out(self, send: deleting.Send, gate: Gate, over: threading.Event) -> deleting.Outcome:
         if over.is_set():
@@ -213,15 +223,13 @@ class S3Eraser:
         try:
             with self._asking:  # the gate speaks over one database connection
                 gate.check()
-            if gate.remaining() < 2 * self._pace * len(send.items):
+            if gate.remaining() < min(2.0, 1.5 * self._took):
                 raise BatchOver  # it would outlast the batch, and nobody could tell what became of it
             started = time.monotonic()
             outcome = deleting.carry_out(self._wire, send, gate)
-            self._learn((time.monotonic() - started) / len(send.items))
+            outcome.seconds = time.monotonic() - started
             return outcome
         except BatchOver:
-            if not over.is_set() and gate.remaining() <= 0:
-                self._pace *= 2
             over.set()
             return deleting.Outcome()
         except Exception as error:

@@ -55,7 +55,7 @@ def test_a_batch_that_is_stopped_midway_names_what_is_done_in_order(bucket: Buck
     for number in range(6):
         bucket.put(f"tenant-mid/user-u/{number}")
     items = found(eraser, of("mid"))
-    eraser._pace = 0.6  # so slow that each key is a request of its own
+    eraser._size = 1
     tally = eraser.erase(of("mid"), items, Open(sends=3))
     assert tally.taken <= 3
     left = {key for _, key, _ in bucket.entries("tenant-mid/")}

@@ -37,7 +37,7 @@ def test_what_was_sent_before_the_stop_is_refused_after_it(
     scope = Scope(Subject("stop"))
     eraser = connect(bucket.place, datamap)
     items = found(eraser, scope)
-    eraser._pace = 0.3  # two keys a request: six requests
+    eraser._size = 2  # six requests
     log = Path(stack["servers"][SERVER]["access_log"])
     start = log.stat().st_size
     control.signal_server(stack_dir, SERVER, signal.SIGSTOP)
