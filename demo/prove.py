@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ TENANT, USER = "17", "ada"
 WITHIN = 600.0  # seconds from approval to certificate
 # Tenant 17 is regulated: a statute keeps its invoices, so that its cases end partially completed.
 GOAL = "partially_completed"
+_KEYED = ("messages", "documents")
 ENDS = (
     GOAL,
     "completed",
@@ -211,19 +213,17 @@ def _nowhere(before: Iterable[Record], after: Iterable[Record]) -> dict[str, int
 
 def _unchanged(before: list[Record], after: list[Record]) -> dict[str, int]:
     """Everybody else's records are what they were, byte for byte; returns how many by system."""
-    own = {
-        json.loads(each.text)["id"]
-        for each in before
-        if each.key == "messages" and each.owner == (TENANT, USER)
-    }
-    was = _digests((_expected(each, own) for each in before), but=(TENANT, USER))
+    own = _Own.of(before)
+    was = _digests((after for each in before if (after := own.leaves(each))), but=(TENANT, USER))
     now = _digests(after, but=(TENANT, USER))
+    where = {each.digest: each.system for each in (*before, *after)}
     for owner, digests in was.items():
         lost, gained = digests - now.get(owner, Counter()), now.get(owner, Counter()) - digests
         if lost or (gained and owner[1]):
+            places = sorted({where.get(digest, "postgresql") for digest in (*lost, *gained)})
             raise Failed(
-                f"Records of {owner[1] or 'nobody'} in tenant {owner[0]!r} changed: {sum(lost.values())} lost or "
-                f"altered, {sum(gained.values())} new."
+                f"Records of {owner[1] or 'nobody'} in tenant {owner[0]!r} changed in {', '.join(places)}: "
+                f"{sum(lost.values())} lost or altered, {sum(gained.values())} new."
             )
     told = _count(each for each in before if each.owner[1] and each.owner != (TENANT, USER))
     users = len({owner for owner in was if owner[1]})
@@ -235,19 +235,42 @@ def _unchanged(before: list[Record], after: list[Record]) -> dict[str, int]:
     return told
 
 
-def _expected(record: Record, own_messages: set[int]) -> Record:
-    """A neighbour's row as it must be afterwards: what pointed to the person points to nobody."""
-    if record.system != "postgresql" or record.owner == (TENANT, USER) or record.owner[0] != TENANT:
-        return record
-    row = json.loads(record.text)
-    if row.get("reply_to") in own_messages:
-        row["reply_to"] = None
-    for column in ("started_by", "granted_by"):
-        if row.get(column) == USER:
-            row[column] = None
-    return Record(
-        record.system, record.owner, record.key, json.dumps(row, sort_keys=True, ensure_ascii=False)
-    )
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What of the person others' rows may point to."""
+
+    messages: frozenset[int]
+    documents: frozenset[str]
+
+    @classmethod
+    def of(cls, records: Iterable[Record]) -> _Own:
+        """The person's messages and documents."""
+        rows = [
+            (each.key, json.loads(each.text))
+            for each in records
+            if each.owner == (TENANT, USER) and each.key in _KEYED
+        ]
+        return cls(
+            frozenset(row["id"] for table, row in rows if table == "messages"),
+            frozenset(row["id"] for table, row in rows if table == "documents"),
+        )
+
+    def leaves(self, record: Record) -> Record | None:
+        """A neighbour's row as it must be afterwards: what pointed to the person points to nobody, and the right
+        to read a document of the person (None) goes with the document.
+        """
+        if record.system != "postgresql" or record.owner == (TENANT, USER) or record.owner[0] != TENANT:
+            return record
+        row = json.loads(record.text)
+        if row.get("document_id") in self.documents:
+            return None
+        if row.get("reply_to") in self.messages:
+            row["reply_to"] = None
+        for column in ("started_by", "granted_by"):
+            if row.get(column) == USER:
+                row[column] = None
+        text = json.dumps(row, sort_keys=True, ensure_ascii=False)
+        return Record(record.system, record.owner, record.key, text)
 
 
 def _digests(records: Iterable[Record], *, but: Owner) -> dict[Owner, Counter[str]]:

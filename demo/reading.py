@@ -9,17 +9,20 @@ import contextlib
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import boto3
 import httpx
 import psycopg2
 import redis
+import zstandard
 from botocore.config import Config
 from pinecone import Pinecone
 
+_ARCHIVE = "logs-archive/"
 Owner = tuple[str, str]  # (tenant, user); "" where a record is nobody's own
 
 
@@ -85,17 +88,19 @@ def _row_owner(row: dict[str, Any]) -> Owner:
     return str(row.get("tenant_id", "")), user
 
 
-def s3(place: dict[str, str]) -> Iterator[Record]:
+def s3(place: dict[str, str], prefix: str = "") -> Iterator[Record]:
     """Every version of every object with its bytes, and every delete marker."""
-    yield from _bucket("s3", place, _path_owner)
+    yield from _bucket("s3", place, _path_owner, prefix)
 
 
 def backups(place: dict[str, str]) -> Iterator[Record]:
     """Every object in the backups' bucket."""
-    yield from _bucket("backups", place, lambda key: ("", ""))
+    yield from _bucket("backups", place, lambda key: ("", ""), "")
 
 
-def _bucket(system: str, place: dict[str, str], owner: Any) -> Iterator[Record]:
+def _bucket(
+    system: str, place: dict[str, str], owner: Callable[[str], Owner], prefix: str
+) -> Iterator[Record]:
     client = boto3.client(
         "s3",
         endpoint_url=place["endpoint"],
@@ -104,15 +109,19 @@ def _bucket(system: str, place: dict[str, str], owner: Any) -> Iterator[Record]:
         region_name="us-east-1",
         config=Config(s3={"addressing_style": "path"}),
     )
-    for page in client.get_paginator("list_object_versions").paginate(Bucket=place["bucket"]):
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=place["bucket"], Prefix=prefix):
         for each in page.get("Versions", []):
             body = client.get_object(Bucket=place["bucket"], Key=each["Key"], VersionId=each["VersionId"])[
                 "Body"
             ].read()
+            if each["Key"].startswith(_ARCHIVE):
+                yield from _archived(each["Key"], body)
+                continue
             name = f"{each['Key']} {each['VersionId']}"
             yield Record(system, owner(each["Key"]), name, body.decode("utf-8", "backslashreplace"))
-        for each in page.get("DeleteMarkers", []):
-            yield Record(system, owner(each["Key"]), f"{each['Key']} {each['VersionId']}", "delete marker")
+        for marker in page.get("DeleteMarkers", []):
+            name = f"{marker['Key']} {marker['VersionId']}"
+            yield Record(system, owner(marker["Key"]), name, "delete marker")
 
 
 def _path_owner(key: str) -> Owner:
@@ -145,7 +154,7 @@ def _pages(index: Any, namespace: str) -> Iterator[list[Any]]:
 
 def valkey(url: str) -> Iterator[Record]:
     """Every key; of shared containers every member, field and entry."""
-    with redis.Redis.from_url(url, decode_responses=True) as client:
+    with redis.Redis.from_url(url, decode_responses=True, encoding_errors="backslashreplace") as client:
         for key in client.scan_iter(count=1000):
             kind, tenant = client.type(key), key.split(":")[1] if ":" in key else ""
             for user, text in _members(client, key, kind):
@@ -159,6 +168,8 @@ def _members(client: Any, key: str, kind: str) -> list[tuple[str, str]]:
         return [(member, f"{member} {score}") for member, score in client.zscan_iter(key)]
     if kind == "hash":
         return [(name, f"{name} {value}") for name, value in client.hgetall(key).items()]
+    if kind == "list":
+        return [("", value) for value in client.lrange(key, 0, -1)]
     if kind == "stream":
         return [(fields.get("user_id", ""), f"{name} {fields}") for name, fields in client.xrange(key)]
     value = client.get(key)
@@ -196,6 +207,14 @@ def _group(client: Any, group: str) -> Iterator[Record]:
                 if not answer["events"] or token.get("nextToken") == answer["nextForwardToken"]:
                     break
                 token = {"nextToken": answer["nextForwardToken"]}
+
+
+def _archived(key: str, data: bytes) -> Iterator[Record]:
+    """Events too old to stay in a stream that was cleaned: JSON lines, compressed, under the group's quoted name."""
+    group = unquote(key.removeprefix(_ARCHIVE).partition("/")[0])
+    with zstandard.ZstdDecompressor().stream_reader(data) as reader:
+        for line in reader.read().splitlines():
+            yield _event(group, json.loads(line))
 
 
 def _event(group: str, event: dict[str, Any]) -> Record:
