@@ -29,7 +29,7 @@ MOST_TRIES = 5
 PATIENCE = 60.0  # seconds that a source may go on growing after it was copied
 QUIET = 1.0  # seconds in which nothing may come to a stream that was written to lately
 LATELY_MS = 60_000
-LEAST = 0.7  # seconds that must be left of a batch for a deletion to be sent
+LEAST = 0.6  # seconds that must be left of a batch for a deletion to be sent
 _CLEANED = re.compile(r"\.cleaned-[0-9a-f]{12}$")
 Change = Callable[[Line], Line | None]
 
@@ -67,7 +67,7 @@ class Turn:
         return self.gate.remaining() if self.gate is not None else 0.0
 
     def open(self) -> Gate:
-        if self.gate is None or self.gate.remaining() < LEAST:
+        if self.gate is None or self.gate.remaining() < LEAST / 2:
             raise BatchOver("Too little is left of the batch for a deletion.")
         return self.gate
 
@@ -158,8 +158,8 @@ class Rewriting:
         )
         yield
         yield from self._compare(young, old, archived)
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
+        grown: list[float] = []  # when it was seen to grow
+        while not grown or time.monotonic() < grown[0] + PATIENCE:
             ingested = self._service.last_ingested(self._group, self._stream.name)
             same, more, last = yield from self._again(head, tail, last)
             if not same:
@@ -174,6 +174,7 @@ class Rewriting:
                 yield from self._compare(young, old, archived)
             elif (yield from self._delete(tail, last, ingested)):
                 return True
+            grown.append(time.monotonic())
         raise Transient(
             "A log stream is being written to without a pause, so that deleting it would lose lines of other people. "
             "Let its writer begin a new stream, then retry."
@@ -240,19 +241,22 @@ class Rewriting:
         """
         now = int(time.time() * 1000)
         rested_at = time.monotonic() + (QUIET if max(last, ingested) > now - LATELY_MS else 0.0)
-        self.resting = True
-        while time.monotonic() < rested_at or self._turn.left() < LEAST:
+        while True:
+            self.resting = True
+            while time.monotonic() < rested_at or self._turn.left() < LEAST:
+                yield
+            self.resting = False
+            if self._service.last_ingested(self._group, self._stream.name) != ingested:
+                return False
+            end = Counter(
+                digest(line)
+                for page in self._service.pages(self._group, self._stream.name, start=max(last, 0))
+                for line in page
+                if line.timestamp >= last
+            )
+            if end != tail:
+                return False
+            if self._turn.left() >= LEAST / 2:  # else this batch is over: look again in the next one
+                self._service.delete_stream(self._group, self._stream.name, self._turn.open())
+                return True
             yield
-        self.resting = False
-        if self._service.last_ingested(self._group, self._stream.name) != ingested:
-            return False
-        end = Counter(
-            digest(line)
-            for page in self._service.pages(self._group, self._stream.name, start=max(last, 0))
-            for line in page
-            if line.timestamp >= last
-        )
-        if end != tail or self._turn.left() < LEAST:
-            return False
-        self._service.delete_stream(self._group, self._stream.name, self._turn.open())
-        return True

@@ -251,7 +251,7 @@ def test_nothing_is_sent_after_the_deadline_and_a_long_rewriting_goes_on_in_the_
     with pytest.raises(BatchOver):
         eraser.erase(whole("17"), [Item("log_group", json.dumps([GROUP]))], Open(0.0))
     calls = 1
-    while not (tally := eraser.erase(scope, items, Open(0.9))).taken:
+    while not (tally := eraser.erase(scope, items, Open(1.2))).taken:
         assert tally.detail["working"]
         calls += 1
     assert calls > 1
