@@ -214,7 +214,7 @@ def _nowhere(before: Iterable[Record], after: Iterable[Record]) -> dict[str, int
 def _unchanged(before: list[Record], after: list[Record]) -> dict[str, int]:
     """Everybody else's records are what they were, byte for byte; returns how many by system."""
     own = _Own.of(before)
-    was = _digests((after for each in before if (after := own.leaves(each))), but=(TENANT, USER))
+    was = _digests((left for each in before if (left := own.leaves(each))), but=(TENANT, USER))
     now = _digests(after, but=(TENANT, USER))
     where = {each.digest: each.system for each in (*before, *after)}
     for owner, digests in was.items():
