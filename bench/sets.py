@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,8 @@ def rows(place: dict[str, Any], tenant: str, number: int) -> int:
     try:
         with connection.cursor() as cursor:
             cursor.executemany(
-                "INSERT INTO users (tenant_id, user_id, email, full_name) VALUES (%s, %s, %s, %s)", people
+                "INSERT INTO users (tenant_id, user_id, email, full_name) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+                people,
             )
             for statement in (_DOCUMENTS, _CHUNKS, _QUERIES):
                 cursor.execute(statement, sizes)
@@ -151,8 +153,10 @@ def lines(place: dict[str, Any], tenant: str, number: int) -> int:
         aws_access_key_id="local", aws_secret_access_key="local",  # noqa: S106  (moto takes any)
     )  # fmt: skip
     group, stream = f"/ecs/tenant-{tenant}", "web/0"
-    client.create_log_group(logGroupName=group)
-    client.create_log_stream(logGroupName=group, logStreamName=stream)
+    with suppress(client.exceptions.ResourceAlreadyExistsException):
+        client.create_log_group(logGroupName=group)
+    with suppress(client.exceptions.ResourceAlreadyExistsException):
+        client.create_log_stream(logGroupName=group, logStreamName=stream)
     began = int(time.time() * 1000) - 3_600_000
     for start in range(0, number, 5_000):
         events: list[Any] = [
