@@ -12,7 +12,7 @@ from django.urls import reverse_lazy
 
 def _may(permission: str) -> Callable[[HttpRequest], bool]:
     def allowed(request: HttpRequest) -> bool:
-        return request.user.has_perm(permission)  # type: ignore[union-attr]
+        return request.user.has_perm(permission)
 
     return allowed
 

@@ -17,9 +17,10 @@ from compliance import statements
 from compliance.actions import heads
 from compliance.admin.desk import Desk, actor_of
 from compliance.models import AuditEvent, AuditHead
-from compliance.templatetags.desks import when
+from compliance.templatetags.desks import short, when
 
 MOST_PROBLEMS = 20
+_DIGEST = 64  # characters of a SHA-256
 
 
 class Verb(admin.SimpleListFilter):
@@ -121,5 +122,8 @@ def _case(row: AuditEvent) -> SafeString | str:
 
 def _facts(row: AuditEvent) -> str:
     shown = {key: value for key, value in row.data.items() if key not in ("role", "via")}
-    text = ", ".join(f"{key}: {value}" for key, value in shown.items())
+    text = ", ".join(
+        f"{key}: {short(value) if isinstance(value, str) and len(value) == _DIGEST else value}"
+        for key, value in shown.items()
+    )
     return text if len(text) < 100 else f"{text[:97]}…"

@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from compliance.actions import certifying, handing_out
 from compliance.admin.desk import Desk, actor_of
 from compliance.certificate import bundle
+from compliance.certificate.parts import PUBLIC_KEY
 from compliance.errors import Refused
 from compliance.models import Certificate, SaltEscrow
 from compliance.templatetags.desks import badge, when
@@ -56,7 +57,7 @@ class CertificateDesk(Desk):
         names = [(f"{row.pk}{ending}", word, hint) for ending, word, hint in _WORDS]
         return {
             "refused": handing_out.check_hand_out(actor=viewer),
-            "files": [*names, (bundle.PUBLIC_KEY, "Public key", "to verify all three")],
+            "files": [*names, (PUBLIC_KEY, "Public key", "to verify all three")],
             "document": json.loads(bytes(row.document)),
             "escrow": escrow,
             "ask_reasons": certifying.check_ask_salt(row, actor=viewer),

@@ -128,7 +128,7 @@ class Desk(ModelAdmin):  # type: ignore[misc]
         self, request: HttpRequest, template: str, title: str, row: Any, context: dict[str, Any]
     ) -> TemplateResponse:
         """One of our pages in the admin's frame; never cached."""
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         shown = {
             **self.admin_site.each_context(request),
             "opts": self.opts,

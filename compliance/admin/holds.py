@@ -18,12 +18,11 @@ from unfold.widgets import (
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
-    UnfoldBooleanWidget,
 )
 
 from compliance import statements
 from compliance.actions import holds
-from compliance.admin.desk import Desk, actor_of, attempt
+from compliance.admin.desk import Desk, actor_of, attempt, choices
 from compliance.judgement import judge
 from compliance.models import AuditEvent, ErasureRequest, LegalHold
 from compliance.templatetags.desks import badge, day
@@ -51,7 +50,7 @@ class PlacingForm(forms.Form):
         help_text="Empty: until it is released by two people.",
     )  # fmt: skip
     confidential = forms.BooleanField(
-        required=False, widget=UnfoldBooleanWidget,
+        required=False,
         help_text="Outside legal it shows only as “retained under Art. 17(3)”. A criminal hold always does.",
     )  # fmt: skip
     reason = forms.CharField(required=False, widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}))
@@ -59,10 +58,9 @@ class PlacingForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         tenants = apps.get_model("lifecycle", "Tenant").objects.values_list("pk", "name")
-        self.fields["tenant_id"].choices = [
-            ("", "Choose…"),
-            *((pk, f"{pk} · {name}") for pk, name in tenants),
-        ]  # type: ignore[attr-defined]
+        choice = self.fields["tenant_id"]
+        if isinstance(choice, forms.ChoiceField):
+            choice.choices = choices(((pk, f"{pk} · {name}") for pk, name in tenants), "Choose…")
 
     def arguments(self) -> dict[str, Any]:
         """For the action: the last day as its last moment, UTC."""
@@ -92,7 +90,7 @@ class HoldDesk(Desk):
     page_template = "compliance/hold.html"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("compliance.add_legalhold")  # type: ignore[union-attr]
+        return request.user.has_perm("compliance.add_legalhold")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[LegalHold]:
         every: QuerySet[LegalHold] = super().get_queryset(request).select_related("tenant")

@@ -53,7 +53,7 @@ class PeopleDesk(UserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]
 
 
 @admin.register(Group)
-class RoleDesk(GroupAdmin, ModelAdmin):  # type: ignore[misc,type-arg]
+class RoleDesk(GroupAdmin, ModelAdmin):  # type: ignore[misc]
     """The roles; what they may do is set by the program."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:

@@ -25,10 +25,10 @@ class RetentionDesk(Desk):
     fields = retention.FIELDS
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("compliance.add_retentionrule")  # type: ignore[union-attr]
+        return request.user.has_perm("compliance.add_retentionrule")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("compliance.change_retentionrule")  # type: ignore[union-attr]
+        return request.user.has_perm("compliance.change_retentionrule")
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         made = super().get_form(request, obj, change, **kwargs)

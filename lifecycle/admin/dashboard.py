@@ -21,7 +21,7 @@ _REQUESTS = "admin:compliance_erasurerequest_changelist"
 
 def callback(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Unfold's DASHBOARD_CALLBACK."""
-    if not request.user.has_perm("compliance.view_erasurerequest"):  # type: ignore[union-attr]
+    if not request.user.has_perm("compliance.view_erasurerequest"):
         return context
     viewer, now = actor_of(request), timezone.now()
     opened = ErasureRequest.objects.filter(state__in=states.OPEN)

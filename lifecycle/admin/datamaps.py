@@ -41,7 +41,7 @@ class DataMapDesk(Desk):
     expected = EXPECTED
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("lifecycle.add_datamapversion")  # type: ignore[union-attr]
+        return request.user.has_perm("lifecycle.add_datamapversion")
 
     def context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         newest = DataMapVersion.objects.first()

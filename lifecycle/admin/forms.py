@@ -7,6 +7,7 @@ from typing import Any
 from django import forms
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from compliance.admin.desk import choices
 from compliance.models import ErasureRequest
 from lifecycle.models import Tenant
 
@@ -56,7 +57,11 @@ class FilingForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         tenants = Tenant.objects.exclude(status=Tenant.Status.ERASED).values_list("pk", "name")
-        self.fields["tenant_id"].choices = [
-            ("", "Choose…"),
-            *((pk, f"{pk} · {name}") for pk, name in tenants),
-        ]  # type: ignore[attr-defined]
+        choice = self.fields["tenant_id"]
+        if isinstance(choice, forms.ChoiceField):
+            choice.choices = choices(((pk, f"{pk} · {name}") for pk, name in tenants), "Choose…")
+
+    def arguments(self) -> dict[str, Any]:
+        """For the action: what was left empty is None."""
+        given = self.cleaned_data
+        return {**given, "user": given["user"] or None, "signature": given["signature"].strip() or None}

@@ -105,14 +105,14 @@ def shown_state(request: ErasureRequest, viewer: Actor) -> str:
 
 
 def timeline(request: ErasureRequest, viewer: Actor) -> list[dict[str, Any]]:
-    """The newest hundred audit events of a request, newest first: words, actor, at, system."""
+    """The newest hundred audit events of a request but for its run's steps, newest first: words, actor, at, data."""
     veil = statements.veil(viewer)
-    events = AuditEvent.objects.filter(case_id=request.pk).order_by("-seq")[:100]
+    events = (
+        AuditEvent.objects.filter(case_id=request.pk).exclude(verb__startswith="step.").order_by("-seq")[:100]
+    )
     return [
         {
-            "words": f"request: {statements.RETAINED}"
-            if veil.covers(each)
-            else spaced(each.verb),
+            "words": f"request: {statements.RETAINED}" if veil.covers(each) else spaced(each.verb),
             "actor": each.actor,
             "at": each.at,
             "data": each.data,

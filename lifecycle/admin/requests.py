@@ -86,7 +86,7 @@ class RequestDesk(Desk):
     expected = EXPECTED
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("compliance.add_erasurerequest")  # type: ignore[union-attr]
+        return request.user.has_perm("compliance.add_erasurerequest")
 
     def more_urls(self, name: str) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
@@ -146,11 +146,7 @@ class RequestDesk(Desk):
     def _file(self, request: HttpRequest, form: FilingForm) -> ErasureRequest | None:
         actor = actor_of(request)
         try:
-            row = filing.file_request(
-                actor=actor,
-                **{key: value or None for key, value in form.cleaned_data.items()}
-                | {"reason": form.cleaned_data["reason"]},
-            )
+            row = filing.file_request(actor=actor, **form.arguments())
         except EXPECTED as failure:
             for sentence in sentences(failure):
                 form.add_error(None, sentence)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 from django_q.models import OrmQ, Success
@@ -34,9 +34,10 @@ def post(client: Client, row: ErasureRequest | LegalHold, verb: str, **data: str
     return said(client.post(reverse(f"{name}_do", args=[row.pk, verb]), data, follow=True))
 
 
-def said(response: HttpResponse) -> str:
+def said(response: Any) -> str:
     """Its text, with quotes as people read them."""
-    return response.content.decode().replace("&#x27;", "'").replace("&quot;", '"')
+    text: str = response.content.decode()
+    return text.replace("&#x27;", "'").replace("&quot;", '"')
 
 
 def test_nobody_and_a_person_of_the_platform_get_the_login_page(desk: Desk, client: Client) -> None:
@@ -100,7 +101,8 @@ def test_an_officer_approves_and_a_tenant_needs_legal_too(desk: Desk) -> None:
     assert "It starts by itself" in said(officer.get(page(one)))
     post(officer, one, "approve", digest=one.digest, password=PASSWORD)
     post(officer, whole, "approve", digest=whole.digest, password=PASSWORD)
-    one.refresh_from_db(), whole.refresh_from_db()
+    one.refresh_from_db()
+    whole.refresh_from_db()
     assert (one.state, whole.state) == ("scheduled", "awaiting_approval")
     assert "has approved this already" in post(
         officer, whole, "approve", digest=whole.digest, password=PASSWORD
