@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -52,8 +53,7 @@ def main() -> int:
     for name in ("DATABASE_URL", "DATABASE_OWNER_URL"):
         os.environ.pop(name, None)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    control.down(root)
-    control.wipe(root)
+    _remove(root)
     began = time.monotonic()
     try:
         with Program(root) as program:
@@ -68,7 +68,7 @@ def main() -> int:
         control.down(root)
     proved["seconds"] = round(time.monotonic() - began, 1)
     write_private(base / "demo.json", {"erasure": proved})
-    control.wipe(root)
+    _remove(root)
     print(f"All of it holds ({proved['seconds']:.0f} s). Written to {base / 'demo.json'}.")
     return 0
 
@@ -233,6 +233,13 @@ def _unchanged(before: list[Record], after: list[Record]) -> dict[str, int]:
         f"{len(twins)} namesakes in other tenants among them."
     )
     return told
+
+
+def _remove(root: Path) -> None:
+    """The whole folder of the demonstration's own stack."""
+    control.down(root)
+    control.wipe(root)
+    shutil.rmtree(root, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
