@@ -110,6 +110,11 @@ def grown(request: ErasureRequest, found: Mapping[str, int]) -> list[str]:
     )
 
 
+def _outgrew(row: ErasureRequest, found: Found) -> bool:
+    """True where much more is there than was shown before: who saw that has not seen this."""
+    return bool(row.preview) and bool(grown(row, {name: int(each["found"]) for name, each in found.items()}))
+
+
 def _plan(
     row: ErasureRequest,
     judged: Judgement,
@@ -142,7 +147,7 @@ def _plan(
         "held_users": row.plan.get("held_users", []) if row.around_hold else [],
         "delayed_until": audit.stamp(judged.delayed_until) if judged.delayed_until else None,
         "recipients": sorted(recipients),
-        "revision": row.plan.get("revision", 1),
+        "revision": int(row.plan.get("revision", 1)) + _outgrew(row, found),
     }
 
 

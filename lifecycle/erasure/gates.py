@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.utils import timezone
 
+from compliance import statements
 from compliance.actions import deciding, executing
 from compliance.actors import SYSTEM
 from compliance.judgement import Judgement, judge
@@ -31,8 +32,8 @@ def gate(run: Run) -> str | None:
         return " ".join(reasons)
     if request.plan.get("datamap_digest") not in (None, "", tenants.current_map().digest):
         return "The data map changed after the approval: the request must be previewed and approved again."
-    holds = blocking(request)
-    return f"Legal hold {', '.join(holds)} covers the subject." if holds else None
+    # In the words that everybody may read: who watches a run may not know of a hidden hold.
+    return statements.of_holds(judged(request).holds) or None
 
 
 def blocking(request: ErasureRequest) -> list[str]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.http import HttpResponse
 from django.test import Client
 
 from compliance.actions import tokens
@@ -23,11 +22,11 @@ class Caller:
     token: str = ""
     client: Client = field(default_factory=Client)
 
-    def get(self, path: str) -> HttpResponse:
+    def get(self, path: str) -> Any:
         """GET."""
         return self.client.get(f"/api/v1/{path}", headers=self._headers())
 
-    def post(self, path: str, **body: Any) -> HttpResponse:
+    def post(self, path: str, **body: Any) -> Any:
         """POST of a JSON document."""
         return self.client.post(
             f"/api/v1/{path}", body, content_type="application/json", headers=self._headers()
@@ -54,7 +53,7 @@ def caller(name: str, *scopes: str, tenant_id: str = "acme", requested_by: str =
     return Caller(clear)
 
 
-def reasons(response: HttpResponse, status: int = 409) -> str:
+def reasons(response: Any, status: int = 409) -> str:
     """Why it was refused, with this status."""
     assert response.status_code == status, (response.status_code, response.content)
     said = response.json()
@@ -62,7 +61,7 @@ def reasons(response: HttpResponse, status: int = 409) -> str:
     return " ".join([said["error"], *said["reasons"]])
 
 
-def answer(response: HttpResponse, status: int = 200) -> Any:
+def answer(response: Any, status: int = 200) -> Any:
     """What was answered."""
     assert response.status_code == status, (response.status_code, response.content)
     return response.json()
