@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import zstandard
@@ -15,6 +15,7 @@ from lifecycle.systems.redis.connection import Client
 PIECE = 4 * 1024 * 1024
 OVERLAP = 4 * 1024
 STEP = 1_000
+SMALL = 16 * 1024
 MOST_UNPACKED = 32 * 1024 * 1024
 
 
@@ -79,9 +80,25 @@ def family_of(families: tuple[Key, ...], name: str, tenant: str = "") -> tuple[K
     return None
 
 
-def parts(client: Client, key: bytes, kind: str) -> Iterator[Part]:
-    """Every part of a key's value, in pieces that fit in memory."""
+def small_strings(client: Client, typed: Sequence[tuple[bytes, str]]) -> dict[bytes, bytes]:
+    """The values of those string keys that are at most `SMALL` bytes long, all asked for in one round trip."""
+    keys = [key for key, kind in typed if kind == "string"]
+    with client.pipeline(transaction=False) as pipe:
+        for key in keys:
+            pipe.getrange(key, 0, SMALL)  # a byte more than what counts as small
+        answers = pipe.execute(raise_on_error=False)
+    return {
+        key: answer
+        for key, answer in zip(keys, answers, strict=True)
+        if isinstance(answer, bytes) and len(answer) <= SMALL
+    }
+
+
+def parts(client: Client, key: bytes, kind: str, known: bytes | None = None) -> Iterator[Part]:
+    """Every part of a key's value, in pieces that fit in memory. `known` is the whole value where it was read already."""
     match kind:
+        case "string" if known is not None:
+            yield Part("key", None, known)
         case "string":
             yield from _string(client, key)
         case "set":

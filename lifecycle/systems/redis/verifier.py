@@ -11,7 +11,7 @@ from lifecycle.datamap.model import DataMap, Key
 from lifecycle.systems.base import Entry, Hit, Item, Page, Scope, content_hash, key_hash
 from lifecycle.systems.needles import CANARY, Found, Needles
 from lifecycle.systems.redis.connection import Client, Databases, item_key, item_parts, translated
-from lifecycle.systems.redis.reading import Part, family_of, owner_in, parts, spellings
+from lifecycle.systems.redis.reading import Part, family_of, owner_in, parts, small_strings, spellings
 
 COUNT = 1_000
 SECONDS = 8.0
@@ -71,6 +71,7 @@ class RedisVerifier:
         at = cursor or {"db": -1, "at": "0"}
         hits: list[Hit] = []
         end = time.monotonic() + SECONDS
+        needles = {foreign: Needles.of(scope, foreign=foreign) for foreign in (False, True)}
         with translated():
             if at["db"] < 0:
                 hits += self._slow_log(scope)
@@ -80,8 +81,10 @@ class RedisVerifier:
                 number = numbers[at["db"]]
                 client = self._databases.client(number)
                 following, keys = client.scan(int(at["at"]), count=COUNT)
-                for key, kind in _typed(client, keys):
-                    hits += self._hits(scope, number, client, key, kind)
+                typed = list(_typed(client, keys))
+                known = small_strings(client, typed)
+                for key, kind in typed:
+                    hits += self._hits(scope, needles, number, client, key, kind, known.get(key))
                 at = (
                     {"db": at["db"], "at": str(following)}
                     if int(following)
@@ -94,12 +97,21 @@ class RedisVerifier:
     def _numbers(self) -> list[int]:
         return sorted({*self._mapped, *self._databases.used()})
 
-    def _hits(self, scope: Scope, number: int, client: Client, key: bytes, kind: str) -> Iterator[Hit]:
+    def _hits(
+        self,
+        scope: Scope,
+        needles_of: Mapping[bool, Needles],
+        number: int,
+        client: Client,
+        key: bytes,
+        kind: str,
+        known: bytes | None,
+    ) -> Iterator[Hit]:
         name = key.decode("utf-8", "surrogateescape")
         family, says = family_of(self._families, name, scope.subject.tenant) or (None, {})
         if family is not None and family.category in set(scope.retained) | scope.held_categories:
             return
-        needles = Needles.of(scope, foreign=says.get("tenant", scope.subject.tenant) != scope.subject.tenant)
+        needles = needles_of[says.get("tenant", scope.subject.tenant) != scope.subject.tenant]
         in_name = _best(scope, needles, name)
         whole = Part("key", None, key)
         named = self._by_name(scope, family, says)
@@ -108,7 +120,7 @@ class RedisVerifier:
             yield self._hit(number, name, family, whole, in_name, needles, belongs)
             if belongs and not scope.canaries:
                 return
-        for part in parts(client, key, kind):
+        for part in parts(client, key, kind, known):
             for content in spellings(part.content):
                 found = _best(scope, needles, content)
                 if named and (found is None or found.kind != CANARY):
