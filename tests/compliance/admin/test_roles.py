@@ -15,7 +15,7 @@ from django_q.models import OrmQ, Success
 from compliance.actions import mentions
 from compliance.actors import SYSTEM, Actor
 from compliance.models import AuditEvent, ErasureRequest, LegalHold, RetentionRule
-from lifecycle.models import DataMapVersion
+from lifecycle.models import DataMapVersion, Run, Step
 from tests.compliance import building
 from tests.compliance.admin.conftest import PASSWORD
 
@@ -228,6 +228,18 @@ def test_only_engineers_publish_a_data_map_and_only_officers_or_legal_change_ret
     desk("officer").post(url, rule)
     assert RetentionRule.objects.get().days == 3650
     assert AuditEvent.objects.filter(verb="retention.added", actor="officer").count() == 1
+
+
+def test_runs_are_steered_by_engineers_and_not_by_auditors(desk: Desk) -> None:
+    run = Run.objects.create(workflow="erasure", subject=building.planned().pk, tenant_id="acme")
+    Step.objects.create(run=run, name="freeze", stage=1)
+    url = reverse("admin:lifecycle_run_do", args=[run.pk, "pause"])
+    assert "auditor has none of the roles" in said(desk("auditor").post(url, follow=True))
+    run.refresh_from_db()
+    assert (run.state, run.pause_requested) == ("running", False)
+    desk("engineer").post(url)
+    run.refresh_from_db()
+    assert (run.state, run.pause_requested) == ("paused", True)
 
 
 def test_the_task_queue_shows_no_payloads() -> None:
