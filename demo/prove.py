@@ -248,28 +248,32 @@ class _Own:
 
     messages: frozenset[int]
     documents: frozenset[str]
+    conversations: frozenset[int]
 
     @classmethod
     def of(cls, records: Iterable[Record]) -> _Own:
-        """The person's messages and documents."""
-        rows = [
-            (each.key, json.loads(each.text))
-            for each in records
-            if each.owner == (TENANT, USER) and each.key in _KEYED
-        ]
+        """The person's messages and documents, and conversations in which nobody else wrote."""
+        rows = [(each.key, each.owner, json.loads(each.text)) for each in records if each.key in _KEYED]
+        mine = [(table, row) for table, owner, row in rows if owner == (TENANT, USER)]
+        theirs = [row for table, owner, row in rows if table == "messages" and owner != (TENANT, USER)]
+        messages = [row for table, row in mine if table == "messages"]
+        alone = {row["conversation_id"] for row in messages} - {row["conversation_id"] for row in theirs}
         return cls(
-            frozenset(row["id"] for table, row in rows if table == "messages"),
-            frozenset(row["id"] for table, row in rows if table == "documents"),
+            frozenset(row["id"] for row in messages),
+            frozenset(row["id"] for table, row in mine if table == "documents"),
+            frozenset(alone),
         )
 
     def leaves(self, record: Record) -> Record | None:
         """A neighbour's row as it must be afterwards: what pointed to the person points to nobody, and the right
-        to read a document of the person (None) goes with the document.
+        to read a document of the person goes with the document, a conversation with its last message (None).
         """
         if record.system != "postgresql" or record.owner == (TENANT, USER) or record.owner[0] != TENANT:
             return record
         row = json.loads(record.text)
         if row.get("document_id") in self.documents:
+            return None
+        if record.key == "conversations" and row["id"] in self.conversations:
             return None
         if row.get("reply_to") in self.messages:
             row["reply_to"] = None

@@ -18,9 +18,9 @@ def _row(owner: tuple[str, str], table: str, **columns: object) -> Record:
 
 INVOICE = _row(PERSON, "invoices", id=1, user_id=USER, billed_to=full_name(TENANT, USER))
 OBJECT = Record("s3", PERSON, f"tenant-{TENANT}/user-{USER}/doc-1 v1", "text")
-MESSAGE = _row(PERSON, "messages", id=7, author_id=USER, reply_to=None)
-REPLY = _row(NEIGHBOUR, "messages", id=8, author_id="bob", reply_to=7)
-REPLY_AFTER = _row(NEIGHBOUR, "messages", id=8, author_id="bob", reply_to=None)
+MESSAGE = _row(PERSON, "messages", id=7, conversation_id=1, author_id=USER, reply_to=None)
+REPLY = _row(NEIGHBOUR, "messages", id=8, conversation_id=1, author_id="bob", reply_to=7)
+REPLY_AFTER = _row(NEIGHBOUR, "messages", id=8, conversation_id=1, author_id="bob", reply_to=None)
 TWIN = Record("redis", ("1", USER), f"session:1:{USER}", f'{{"user_id": "{USER}"}}')
 BEFORE = [INVOICE, OBJECT, MESSAGE, REPLY, TWIN]
 AFTER = [INVOICE, REPLY_AFTER, TWIN]
