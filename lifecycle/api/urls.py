@@ -8,6 +8,7 @@ from lifecycle.api.proof import Audit, Certificates, Holds, Runs
 from lifecycle.api.requests import Requests
 
 router = SimpleRouter()
+router.trailing_slash = "/?"  # a POST without the slash would be redirected, and become a GET
 router.register("requests", Requests, basename="request")
 router.register("holds", Holds, basename="hold")
 router.register("certificates", Certificates, basename="certificate")

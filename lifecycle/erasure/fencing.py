@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from compliance import fence
+from compliance import fence, statements
+from compliance.models import LegalHold
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.systems.base import BatchOver, Gate, Tally, Transient
 
@@ -13,10 +14,10 @@ Result = TypeVar("Result")
 
 
 class Held(Exception):
-    """A legal hold covers the batch: nothing was sent."""
+    """A legal hold covers the batch: nothing was sent. Its words are those that everybody may read."""
 
     def __init__(self, holds: list[str]) -> None:
-        super().__init__(f"Legal hold {', '.join(holds)} covers this.")
+        super().__init__(statements.of_holds(LegalHold.objects.filter(pk__in=holds)))
         self.holds = holds
 
 

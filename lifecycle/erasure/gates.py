@@ -22,17 +22,19 @@ WORKING = {
 
 
 def gate(run: Run) -> str | None:
-    """A sentence that says why the run may not go on now; None when it may."""
+    """A sentence that says why the run may not go on now; None when it may.
+
+    It is shown to everybody who watches the run, so it names no hidden hold.
+    """
     request = ErasureRequest.objects.select_related("tenant").get(pk=run.subject)
     if request.state == ErasureRequest.State.FAILED:
         return None
     if request.state not in WORKING:
-        return f"The request is {request.get_state_display()}."
+        return f"The request is {statements.shown_state(request)}."
     if reasons := deciding.standing_problems(request):
         return " ".join(reasons)
     if request.plan.get("datamap_digest") not in (None, "", tenants.current_map().digest):
         return "The data map changed after the approval: the request must be previewed and approved again."
-    # In the words that everybody may read: who watches a run may not know of a hidden hold.
     return statements.of_holds(judged(request).holds) or None
 
 
