@@ -89,7 +89,9 @@ class AnalyticsEraser:
         if scope.subject.user is not None or not scope.spared_users:
             return datadog.queries(scope, scope.subject.user)
         users = {user for log in self._owned(scope) for user in log.users}
-        return [query for user in sorted(users) for query in datadog.queries(scope, user)]
+        by_user = [query for user in sorted(users) for query in datadog.queries(scope, user)]
+        # Our own markers name no user here.
+        return by_user + [Query((("@canary", marker),)) for marker in scope.canaries]
 
     def _owned(self, scope: Scope) -> Iterator[Log]:
         datadog = self._the_datadog()
@@ -145,18 +147,18 @@ class AnalyticsEraser:
         queries = self._all_queries(scope)
         under_way = datadog.active(queries)
         newest = max(int(json.loads(item.key)[1]) for item in items)
-        apart: set[str] = set()
+        covered: set[str] = set()
         for query in queries:
-            if any(text == query.text and until >= newest for text, until in under_way):
-                continue
             logs = list(datadog.every(query.text))
             mine = [log for log in logs if datadog.owns(scope, log)]
-            if mine and len(mine) < len(logs):
-                apart |= {log.id for log in mine if not log.by_attribute}
-            elif mine:
+            if not mine or len(mine) < len(logs):
+                continue
+            if not any(text == query.text and until >= newest for text, until in under_way):
                 datadog.delete(query, len(mine), gate)
+            covered |= {log.id for log in mine}
+        present = {log.id for log in self._owned(scope)} - covered
         for item in items:
-            if json.loads(item.key)[0] in apart:
+            if json.loads(item.key)[0] in present:
                 tally.locked.append(Locked(item, None, NOT_APART))
             else:
                 tally.erased += 1
