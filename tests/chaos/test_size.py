@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,4 +109,4 @@ def test_a_hundredth_of_a_large_tenant(live: Live, stack: dict[str, Any], tmp_pa
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
 def test_a_large_tenant(live: Live, stack: dict[str, Any], tmp_path: Path) -> None:
-    trial(live, stack, tmp_path, scale=1, patience=3000)
+    trial(live, stack, tmp_path, scale=float(os.environ.get("SIZE_SCALE", "1")), patience=3000)
