@@ -156,7 +156,7 @@ class Proof:
                 )
             if (fallen := self._program.fallen()) is not None:
                 raise Failed(f"{fallen} ended by itself; see {self._root / 'log' / fallen}.log.")
-            time.sleep(0.5)
+            time.sleep(2)  # each question starts a process, on cores that the workers need
         raise Failed(f"Request {request} is still {shown} after {WITHIN:.0f} s.")
 
     def _certify(self, certificate: str, fingerprint: str) -> None:

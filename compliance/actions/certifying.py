@@ -15,7 +15,7 @@ from django.utils import timezone
 from compliance import audit, cases, keystore
 from compliance.access import lacks
 from compliance.actors import COMPLIANCE, LEGAL, SYSTEM_ROLE, Actor
-from compliance.certificate import bundle, canonical, document, mail, rendering, seal, signing, store
+from compliance.certificate import bundle, canonical, document, mail, seal, signing, store
 from compliance.certificate import evidence as rules
 from compliance.certificate.document import Identity
 from compliance.errors import Refused, refuse_if
@@ -239,6 +239,9 @@ def _make(occasion: _Occasion, build: Callable[[Identity], dict[str, Any]], *, a
         previous_seal=before.seal_hash if before else None,
         refers_to=_reference(last) if last else None,
     )
+    # Imported here: WeasyPrint's libraries take longest to load of all, and only this needs them.
+    from compliance.certificate import rendering
+
     made = build(identity)
     data, pdf, public_key = canonical.encode(made), rendering.render(made), signer.public_key()
     sealed = seal.build(made, data=data, pdf=pdf, public_key=public_key.encode())
