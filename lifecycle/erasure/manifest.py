@@ -20,9 +20,15 @@ _ACTIONS = {str(each): each for each in Action}  # calling the enumeration costs
 
 
 def add(
-    line: SystemLine, key: bytes, items: Sequence[Item], *, index: int, pass_number: int = 0
+    line: SystemLine,
+    key: bytes,
+    items: Sequence[Item],
+    *,
+    index: int,
+    pass_number: int = 0,
+    markers: frozenset[str] = frozenset(),
 ) -> ManifestChunk:
-    """Seals one chunk at `index`. Written again at the same index (a slice that was interrupted), it replaces itself."""
+    """Seals one chunk at `index`; items whose key hash is among `markers` are ours and counted apart. Written again at the same index (a slice that was interrupted), it replaces itself."""
     plain = json.dumps(
         [[each.kind, each.key, each.category, str(each.action), each.size] for each in items]
     ).encode()
@@ -30,7 +36,7 @@ def add(
         ManifestChunk.objects.filter(line=line, index=index - 1).values_list("digest", flat=True).first()
         or ""
     )
-    kinds = Counter(f"{each.kind}:{each.action}" for each in items)
+    kinds = Counter(f"{each.kind}:{_counted_as(each, markers)}" for each in items)
     chunk, _ = ManifestChunk.objects.update_or_create(
         line=line,
         index=index,
@@ -44,6 +50,10 @@ def add(
         },
     )
     return chunk
+
+
+def _counted_as(item: Item, markers: frozenset[str]) -> str:
+    return "marker" if markers and key_hash(item.kind, item.key).hex() in markers else str(item.action)
 
 
 def next_index(line: SystemLine) -> int:

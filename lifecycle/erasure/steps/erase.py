@@ -14,7 +14,7 @@ from django.utils import timezone
 from lifecycle import places
 from lifecycle.engine.outcomes import Blocked, Done, More, Outcome, Wait
 from lifecycle.engine.workflow import Context
-from lifecycle.erasure import cases, fencing, lines, manifest
+from lifecycle.erasure import cases, census, fencing, lines, manifest
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.erasure.steps import plant
 from lifecycle.models import ManifestChunk, SystemLine
@@ -78,7 +78,9 @@ def _spare_held(file: CaseFile, line: SystemLine, chunk: ManifestChunk) -> list[
     held = file.scope.held_categories
     spared = [replace(each, action=Action.RETAIN) if each.category in held else each for each in items]
     if spared != items:
-        manifest.add(line, file.key, spared, index=chunk.index, pass_number=chunk.pass_number)
+        manifest.add(
+            line, file.key, spared, index=chunk.index, pass_number=chunk.pass_number, markers=census.of(line)
+        )
     return spared
 
 
@@ -141,7 +143,14 @@ def _pass(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser, nu
         ]
         if new:
             fresh += len(new)
-            chunk = manifest.add(line, file.key, new, index=manifest.next_index(line), pass_number=number)
+            chunk = manifest.add(
+                line,
+                file.key,
+                new,
+                index=manifest.next_index(line),
+                pass_number=number,
+                markers=census.of(line),
+            )
             _chunk(context, file, line, eraser, chunk)
         context.heartbeat()
         cursor = page.cursor

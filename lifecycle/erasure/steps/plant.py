@@ -9,7 +9,7 @@ from compliance.sealing import seal_json, unseal_json
 from lifecycle import places
 from lifecycle.engine.outcomes import Done, Outcome
 from lifecycle.engine.workflow import Context
-from lifecycle.erasure import bystanding, cases
+from lifecycle.erasure import bystanding, cases, census
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.models import Canary, Run, SystemLine
 from lifecycle.systems.base import Planted, Transient, Verifier
@@ -26,6 +26,7 @@ def run(context: Context) -> Outcome:
         planted += plant(file, line, context)
         file = cases.read(context.run)
         see(file, line, context)
+        census.take(file, line, context)
         bystanding.note_before(file, line, context)
     return Done({"planted": planted})
 

@@ -13,11 +13,11 @@ from compliance.models import ErasureRequest
 from lifecycle import places
 from lifecycle.engine.outcomes import Done, More, Outcome
 from lifecycle.engine.workflow import Context
-from lifecycle.erasure import bystanding, cases, lines, manifest
+from lifecycle.erasure import bystanding, cases, census, lines, manifest
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.erasure.steps import erase
 from lifecycle.models import Canary, SystemLine
-from lifecycle.systems.base import Action, Hit, Item, Permanent, Verifier
+from lifecycle.systems.base import Action, Hit, Item, Permanent, Verifier, key_hash
 
 MOST_ROUNDS = 3
 
@@ -80,7 +80,8 @@ def _manifest(
         found = verifier.remaining(file.scope, gone) if gone else []
         context.heartbeat()
         if found:
-            _back(line, file, found)
+            # They stand in the manifest already, and are counted there.
+            _back(line, file, found, counted=frozenset(key_hash(each.kind, each.key).hex() for each in found))
         cursor = {**cursor, "chunk": chunk.index + 1, "residue": cursor["residue"] + len(found)}
         if context.time_left() <= 0:
             return cursor
@@ -103,7 +104,9 @@ def _search(
             return cursor
 
 
-def _back(line: SystemLine, file: CaseFile, items: list[Item]) -> None:
+def _back(
+    line: SystemLine, file: CaseFile, items: list[Item], *, counted: frozenset[str] = frozenset()
+) -> None:
     """Residue is erased like everything else: as a sealed chunk that is not erased yet."""
     number = f"residue{file.case.round}.{line.rounds + 1}"
     seen = set(line.detail.get(number, []))
@@ -111,7 +114,12 @@ def _back(line: SystemLine, file: CaseFile, items: list[Item]) -> None:
     new = {name: each for name, each in fresh.items() if name not in seen}
     if new:
         manifest.add(
-            line, file.key, list(new.values()), index=manifest.next_index(line), pass_number=100 + line.rounds
+            line,
+            file.key,
+            list(new.values()),
+            index=manifest.next_index(line),
+            pass_number=100 + line.rounds,
+            markers=census.of(line) | counted,
         )
         lines.note(line, **{number: sorted(seen | set(new))[:20_000]})
 

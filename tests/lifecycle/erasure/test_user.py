@@ -26,6 +26,7 @@ def test_it_erases_verifies_and_certifies(world: World, tmp_path: Path) -> None:
     before = reading.digest(region, tenant=twin.id)
 
     request = world.request(customer, "ada")
+    counted = {name: each["found"] for name, each in request.preview.items()}
     run = world.finish(world.approve(request))
 
     assert run.state == "done", list(failures(run))
@@ -41,6 +42,11 @@ def test_it_erases_verifies_and_certifies(world: World, tmp_path: Path) -> None:
         "analytics",
     }
     assert all(each["found"] > 0 for name, each in now["systems"].items() if name != "backups")
+    assert {name: each["found"] for name, each in now["systems"].items()} == counted, (
+        "our markers were counted"
+    )
+    for name, each in now["systems"].items():
+        assert each["erased"] + each["anonymised"] == each["found"], (name, each)
     assert {each["residue"] for each in now["systems"].values()} == {0}
     assert now["canaries"]["planted"] >= 10
     assert now["canaries"]["remaining"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 
 import pytest
@@ -30,17 +31,14 @@ def test_everything_of_it_goes_and_its_twins_stay(world: World) -> None:
     target = f"{tag}*"
     others = [name for name in names if name != target]
 
+    marks = {name: re.compile(rf"(?:tenant-|:|\(){re.escape(name)}(?![\w*])") for name in names}
+
     def holdings() -> dict[str, int]:
         counts = dict.fromkeys(names, 0)
         for _, place, data in reading.everything(region):
-            text = data.decode(errors="replace") + place
-            for name in names:
-                counts[name] += (
-                    f'tenant-{name}"' in text
-                    or f"tenant-{name}/" in text
-                    or f"({name}," in text
-                    or f":{name}" in text
-                )
+            text = f"{data.decode(errors='replace')}\n{place}"
+            for name, mark in marks.items():
+                counts[name] += mark.search(text) is not None
         return counts
 
     before = holdings()
