@@ -9,10 +9,14 @@ from django.utils import timezone
 class ErasureCase(models.Model):
     """The executing side of one request."""
 
-    request = models.OneToOneField("compliance.ErasureRequest", on_delete=models.PROTECT, primary_key=True, related_name="case")
+    request = models.OneToOneField(
+        "compliance.ErasureRequest", on_delete=models.PROTECT, primary_key=True, related_name="case"
+    )
     run = models.ForeignKey("lifecycle.Run", on_delete=models.SET_NULL, null=True, related_name="+")
     round = models.PositiveIntegerField(default=0, help_text="One more per reopening.")
-    sealed_anchors = models.BinaryField(null=True, help_text="Sealed JSON: what the subject's rows lead to (document ids ...).")
+    sealed_anchors = models.BinaryField(
+        null=True, help_text="Sealed JSON: what the subject's rows lead to (document ids ...)."
+    )
     anchors_digest = models.CharField(max_length=64, default="", blank=True)
     frozen_at = models.DateTimeField(null=True, blank=True)
     as_of = models.DateTimeField(null=True, blank=True)
@@ -54,11 +58,15 @@ class SystemLine(models.Model):
     purge_by = models.DateTimeField(null=True, blank=True)
     locked_until = models.DateTimeField(null=True, blank=True)
     verified_at = models.DateTimeField(null=True, blank=True)
-    detail = models.JSONField(default=dict, blank=True, help_text="Method, verifier, kinds; no personal data.")
+    detail = models.JSONField(
+        default=dict, blank=True, help_text="Method, verifier, kinds; no personal data."
+    )
 
     class Meta:
         ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["case", "environment", "system"], name="one_line_per_place")]
+        constraints = [
+            models.UniqueConstraint(fields=["case", "environment", "system"], name="one_line_per_place")
+        ]
 
     def __str__(self) -> str:
         return f"{self.case_id} {self.system}"
@@ -69,11 +77,15 @@ class ManifestChunk(models.Model):
 
     line = models.ForeignKey(SystemLine, on_delete=models.CASCADE, related_name="chunks")
     index = models.PositiveIntegerField()
-    pass_number = models.PositiveIntegerField(default=0, help_text="0: before anything was destroyed; later passes add what came since.")
+    pass_number = models.PositiveIntegerField(
+        default=0, help_text="0: before anything was destroyed; later passes add what came since."
+    )
     count = models.PositiveIntegerField()
     kinds = models.JSONField(default=dict)
     sealed = models.BinaryField()
-    digest = models.CharField(max_length=64, help_text="SHA-256 of the plain items, chained to the chunk before.")
+    digest = models.CharField(
+        max_length=64, help_text="SHA-256 of the plain items, chained to the chunk before."
+    )
     erased_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)
 
@@ -153,7 +165,11 @@ class ErasureLedger(models.Model):
 
     class Meta:
         ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["tenant_id", "identifier_hmac", "case_id"], name="one_ledger_entry")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant_id", "identifier_hmac", "case_id"], name="one_ledger_entry"
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.tenant_id} {self.case_id}"
@@ -170,7 +186,11 @@ class Preserved(models.Model):
 
     class Meta:
         ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["hold", "environment", "system", "key_hash"], name="once_per_hold")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["hold", "environment", "system", "key_hash"], name="once_per_hold"
+            )
+        ]
         indexes = [models.Index(fields=["system", "key_hash"])]
 
     def __str__(self) -> str:

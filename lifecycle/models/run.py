@@ -81,14 +81,18 @@ class Step(models.Model):
     not_before = models.DateTimeField(default=timezone.now)
     enqueued_at = models.DateTimeField(null=True, blank=True)
     heartbeat_at = models.DateTimeField(null=True, blank=True)
-    error = models.CharField(max_length=500, default="", blank=True, help_text="A sentence; no personal data.")
+    error = models.CharField(
+        max_length=500, default="", blank=True, help_text="A sentence; no personal data."
+    )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     busy_seconds = models.FloatField(default=0)
 
     class Meta:
         ordering = ["run", "stage", "id"]
-        constraints = [models.UniqueConstraint(fields=["run", "name", "lane"], name="one_step_of_a_name_per_lane")]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "name", "lane"], name="one_step_of_a_name_per_lane")
+        ]
         indexes = [models.Index(fields=["state", "lease_until"])]
 
     def __str__(self) -> str:

@@ -22,7 +22,9 @@ class Tenant(models.Model):
 
     id = models.CharField(primary_key=True, max_length=64)
     name = models.CharField(max_length=200)
-    kind = models.CharField(max_length=40, default="standard", help_text="Type of tenant, for retention rules.")
+    kind = models.CharField(
+        max_length=40, default="standard", help_text="Type of tenant, for retention rules."
+    )
     tier = models.CharField(max_length=16, choices=Tier.choices, default=Tier.SILVER)
     status = models.CharField(max_length=16, choices=Status.choices, default=Status.ACTIVE)
     home_region = models.CharField(max_length=40)
@@ -47,11 +49,15 @@ class Contact(models.Model):
     role = models.CharField(max_length=16, choices=Role.choices)
     mail_hmac = models.CharField(max_length=64, db_index=True)
     sealed_mail = models.BinaryField(null=True)
-    public_key = models.TextField(default="", blank=True, help_text="Ed25519 public key (PEM) for signed requests.")
+    public_key = models.TextField(
+        default="", blank=True, help_text="Ed25519 public key (PEM) for signed requests."
+    )
 
     class Meta:
         ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["tenant", "role", "mail_hmac"], name="one_contact_per_role")]
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "role", "mail_hmac"], name="one_contact_per_role")
+        ]
 
     def __str__(self) -> str:
         return f"{self.role} of {self.tenant_id}"
