@@ -235,6 +235,7 @@ LOGGING: dict[str, Any] = {
             "gnupg",
             "urllib3",
             "django-q",
+            "pinecone",
         )
     },
 }

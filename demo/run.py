@@ -44,6 +44,8 @@ def main() -> int:
         if ours:
             control.down(root)
     print("Everything that this started has ended.")
+    if not real and not ours:
+        print("The local servers ran before and go on; `make stack-down` ends them.")
     return 0
 
 
@@ -63,7 +65,17 @@ def _serve(program: Program, root: Path, *, real: bool) -> None:
     address = f"http://127.0.0.1:{port}"
     program.environment.setdefault("PUBLIC_URL", os.environ.get("PUBLIC_URL", address))
     program.start("qcluster", "manage.py", "qcluster")
-    web = ("--bind", f"127.0.0.1:{port}", "--workers", "1", "--threads", "8", "--timeout", "120")
+    web = (
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--workers",
+        "1",
+        "--threads",
+        "8",
+        "--timeout",
+        "120",
+        "--no-control-socket",
+    )
     log = program.start("web", "-m", "gunicorn", "config.wsgi", *web)
     _wait_for_page(program, f"{address}/admin/login/", log)
     if port != PORT:
