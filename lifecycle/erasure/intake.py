@@ -15,7 +15,7 @@ from compliance.judgement import judge
 from compliance.models import ErasureRequest
 from lifecycle import places, tenants
 from lifecycle.datamap.model import DataMap
-from lifecycle.erasure import cases
+from lifecycle.erasure import cases, drifting
 from lifecycle.models import Environment, Tenant
 from lifecycle.systems.base import Action, Scope, Subject
 
@@ -53,12 +53,12 @@ def request(
 def preview(request: ErasureRequest, *, actor: Actor, progress: Progress | None = None) -> ErasureRequest:
     """Counts what each system holds and binds the plan to it. A changed plan voids standing approvals."""
     datamap = tenants.current_map()
-    drift = tenants.drift(request.tenant_id, datamap)
     key = cases.key_of(request.pk)
     judgement = judge(request, categories=datamap.categories, at=timezone.now())
     scope = cases.scope(request, None, key, judgement)
     scope, found = count(request.tenant, scope, datamap, progress)
     subject = scope.subject
+    drift = drifting.sentences(request.tenant_id, scope, datamap)
     return planning.record_plan(
         request,
         actor=actor,

@@ -63,6 +63,8 @@ def note(line: SystemLine, **values: Any) -> None:
 
 
 def lock_passed(line: SystemLine) -> bool:
-    """True where every date that locked something has passed."""
+    """True where every date that locked something has passed, or where nobody knows the date and a wait for it ended."""
     until: datetime | None = line.locked_until
-    return bool(line.detail.get("locked")) and until is not None and until <= timezone.now()
+    if until is None:
+        return bool(line.detail.get("locked")) and line.state == SystemLine.State.LOCKED
+    return bool(line.detail.get("locked")) and until <= timezone.now()

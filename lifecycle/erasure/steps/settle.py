@@ -1,4 +1,5 @@
-"""Before certifying: mentions decided and carried out, recipients settled, nothing unexplained, nothing moved since."""
+"""Before certifying: mentions decided and carried out, recipients settled, nothing unexplained, nothing unclassified,
+nothing moved since."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from lifecycle import places
 from lifecycle.engine import runs
 from lifecycle.engine.outcomes import Blocked, Done, Outcome
 from lifecycle.engine.workflow import Context
-from lifecycle.erasure import cases, fencing
+from lifecycle.erasure import cases, drifting, fencing, trail
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.models import BystanderGroup, Environment
 from lifecycle.systems.base import Item, Permanent, Transient
@@ -27,6 +28,12 @@ def run(context: Context) -> Outcome:
         except fencing.Held as held:
             return Blocked(str(held))
         context.heartbeat()
+    if unknown := drifting.sentences(file.request.tenant_id, file.scope, file.datamap):
+        trail.note(file.request, "erasure.unclassified", places=unknown)
+        return Blocked(
+            f"{len(unknown)} unclassified places came while this ran, so nothing is certified. Classify or remove them "
+            f"and resume the run: {' '.join(unknown)}"
+        )
     stale = [
         line.system
         for line in file.case.lines.all()
@@ -76,4 +83,13 @@ def carry_out(file: CaseFile, mention: Mention) -> None:
             done = fencing.destroy(file, mention.system, lambda gate: redact(file.scope, item, gate))
     if done is None:
         raise Transient(f"{mention.system} did not answer in time while a mention was carried out.")
+    if mention.choice == Mention.Choice.ERASE:
+        _require_gone(file, environment, mention.system, item)
     mentions.done(mention, actor=SYSTEM)
+
+
+def _require_gone(file: CaseFile, environment: Environment, system: str, item: Item) -> None:
+    """A mention that was erased is looked for again with the verifier's eyes, like everything else that is certified."""
+    with places.verifier(environment, system, file.datamap) as verifier:
+        if verifier.remaining(file.scope, [item]):
+            raise Transient(f"A mention in {system} that was to be erased is still readable.")

@@ -21,15 +21,16 @@ def unclassified(place: Mapping[str, str], datamap: DataMap) -> list[str]:
     folders: set[str] = set()
     loose = 0
     try:
-        for page in _pages(place, bucket):
+        for page in _pages(place, bucket, Delimiter="/"):
             folders |= {each["Prefix"] for each in page.get("CommonPrefixes", ())}
             entries = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
             loose += len({entry["Key"] for entry in entries if not layout.classifies_top(entry["Key"])})
+        strange = sorted(each for each in folders if each not in OURS and not layout.classifies_top(each))
+        unknown = [folder for folder in strange if _holds_something(place, bucket, folder)]
     except ClientError as error:
         raise Permanent("The bucket can't be listed; check its name and the reader's rights.") from error
     except BotoCoreError as error:
         raise Transient("The object storage did not answer; try again when it is up.") from error
-    unknown = sorted(folder for folder in folders if folder not in OURS and not layout.classifies_top(folder))
     named = [
         f"The folder {folder!r} of the bucket {bucket!r} is in no entry of the data map; add it under s3.prefixes."
         for folder in unknown[:MOST]
@@ -43,7 +44,13 @@ def unclassified(place: Mapping[str, str], datamap: DataMap) -> list[str]:
     return named
 
 
-def _pages(place: Mapping[str, str], bucket: str):  # type: ignore[no-untyped-def]
+def _holds_something(place: Mapping[str, str], bucket: str, folder: str) -> bool:
+    """Some servers go on showing a folder whose last version was deleted."""
+    pages = _pages(place, bucket, Prefix=folder)
+    return any(page.get("Versions") or page.get("DeleteMarkers") for page in pages)
+
+
+def _pages(place: Mapping[str, str], bucket: str, **wanted: str):  # type: ignore[no-untyped-def]
     client = boto3.session.Session().client(
         "s3",
         endpoint_url=place["endpoint"],
@@ -54,4 +61,4 @@ def _pages(place: Mapping[str, str], bucket: str):  # type: ignore[no-untyped-de
             signature_version="s3v4", connect_timeout=5, read_timeout=60, s3={"addressing_style": "path"}
         ),
     )
-    return client.get_paginator("list_object_versions").paginate(Bucket=bucket, Delimiter="/")
+    return client.get_paginator("list_object_versions").paginate(Bucket=bucket, **wanted)
