@@ -94,7 +94,7 @@ def vectors(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
 def keys(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
     """Every key of every database with its value."""
     for number in range(16):
-        client = redis.Redis.from_url(region["redis"], db=number)
+        client = redis.Redis.from_url(f"{region['redis'].rpartition('/')[0]}/{number}")
         for key in client.scan_iter(count=1000):
             yield "redis", f"{number}/{key.decode()}", key + b"\n" + repr(_value(client, key)).encode()
         client.close()
