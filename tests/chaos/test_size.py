@@ -97,13 +97,15 @@ def trial(live: Live, stack: dict[str, Any], out: Path, scale: float, patience: 
     assert not any(left(place, tenant).values()), left(place, tenant)
     assert live.call("erasure", "certificate", asked["id"], "--out", str(out)).returncode == 0
     assert live.call("certificate", "verify", *map(str, sorted(out.iterdir()))).returncode == 0
+    print(f"peak memory of one process: {watch.peak:.0f} MiB")
     assert watch.samples > 10
     assert 0 < watch.peak < LIMIT, f"a worker took {watch.peak:.0f} MiB"
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
 def test_a_hundredth_of_a_large_tenant(live: Live, stack: dict[str, Any], tmp_path: Path) -> None:
-    trial(live, stack, tmp_path, scale=0.01, patience=200)
+    trial(live, stack, tmp_path, scale=0.01, patience=400)
 
 
 @pytest.mark.chaos
