@@ -38,7 +38,7 @@ def of(request: ErasureRequest) -> dict[str, Any]:
         "tenant": request.tenant_id,
         "subject": request.subject_kind,
         "state": request.state,
-        "reason": request.state_reason,
+        "reason": request.state_reason or (run.reason if run else ""),
         "received_at": _at(request.received_at),
         "deadline": _at(request.deadline),
         "digest": request.digest,
