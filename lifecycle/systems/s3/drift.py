@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -50,7 +51,7 @@ def _holds_something(place: Mapping[str, str], bucket: str, folder: str) -> bool
     return any(page.get("Versions") or page.get("DeleteMarkers") for page in pages)
 
 
-def _pages(place: Mapping[str, str], bucket: str, **wanted: str):  # type: ignore[no-untyped-def]
+def _pages(place: Mapping[str, str], bucket: str, **wanted: Any):  # type: ignore[no-untyped-def]
     client = boto3.session.Session().client(
         "s3",
         endpoint_url=place["endpoint"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import boto3
@@ -102,7 +102,7 @@ def keys(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
 
 def _value(client: redis.Redis, key: bytes) -> Any:
     kind = client.type(key)
-    readers = {
+    readers: dict[bytes, Callable[[bytes], Any]] = {
         b"string": client.get, b"set": client.smembers, b"hash": client.hgetall,
         b"zset": lambda k: client.zrange(k, 0, -1, withscores=True), b"list": lambda k: client.lrange(k, 0, -1),
         b"stream": lambda k: client.xrange(k),
