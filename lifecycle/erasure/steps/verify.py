@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from compliance.actions import executing, mentions
 from compliance.actors import SYSTEM
+from compliance.errors import Refused
 from compliance.models import ErasureRequest
 from lifecycle import places
 from lifecycle.engine.outcomes import Done, More, Outcome
@@ -25,8 +26,7 @@ MOST_ROUNDS = 3
 def run(context: Context) -> Outcome:
     """One slice: manifest, then raw search, then bystanders, for each line of the system."""
     file = cases.read(context.run)
-    if file.request.state == ErasureRequest.State.EXECUTING:
-        executing.move(file.request, ErasureRequest.State.VERIFYING, actor=SYSTEM)
+    _begin(file.request)
     cursor: dict[str, Any] = context.cursor or _start(0)
     targets = file.lines(context.step.lane)
     while cursor["line"] < len(targets):
@@ -39,6 +39,18 @@ def run(context: Context) -> Outcome:
         else:
             return outcome
     return Done({"residue": 0, "anchors": file.case.anchors_digest})
+
+
+def _begin(request: ErasureRequest) -> None:
+    """The first lane that gets here moves the request on; the others find it moved."""
+    if request.state != ErasureRequest.State.EXECUTING:
+        return
+    try:
+        executing.move(request, ErasureRequest.State.VERIFYING, actor=SYSTEM)
+    except Refused:
+        request.refresh_from_db()
+        if request.state != ErasureRequest.State.VERIFYING:
+            raise
 
 
 def _start(line: int) -> dict[str, Any]:
