@@ -50,6 +50,12 @@ _SHORT_BEFORE = ('"user_id": "', '"user_id":"', "user_id=", "user-")
 _ESCAPE_BEFORE = re.compile(
     r"(?:%[0-9a-f]{2}|\\[nrtbfv]|\\u[0-9a-f]{4}|&(?:#x?[0-9a-f]+|[a-z]+);)$", re.IGNORECASE
 )
+# A file named after a mail address: what follows is an ending, no further part of a host.
+_ENDING = re.compile(
+    r"(?:\.(?:avro|bak|csv|dat|docx?|eml|gz|html?|jpe?g|jsonl?|log|mbox|ndjson|old|orc|parquet|pdf|png|sql|tar|tmp|tsv|txt"
+    r"|vcf|xlsx?|xml|ya?ml|zip))+(?![\w.-]*\w)",
+    re.IGNORECASE,
+)
 _BASE64_RUN = re.compile(r"[A-Za-z0-9+/_-]*")
 _SHORTEST_BASE64 = 6  # characters; a shorter core says nothing about the bytes around it
 _SHORTEST_HEX = 8
@@ -286,7 +292,7 @@ def _alone(literal: _Literal, text: str, start: int, end: int) -> bool:
     if not after or not literal.text[-1].isalnum():
         return True
     if literal.kind == MAIL and after[0] in ".-" and after[1:].isalnum():
-        return False
+        return _ENDING.match(text, end) is not None
     return not (after[0].isalnum() or unicodedata.combining(after[0]))
 
 

@@ -33,6 +33,7 @@ FOUND: dict[str, list[str | bytes]] = {
     "mail": [
         "<ann.lee@mail.example>",
         "ANN.LEE@MAIL.EXAMPLE.",
+        "out/ann.lee@mail.example.csv.gz",
         "ann.lee%40mail.example",
         "x%3Dann.lee%2540mail.example",
         *(b64("x" * pad + " ann.lee@mail.example") for pad in range(3)),
@@ -60,6 +61,7 @@ ABSENT = [
     "u-11",
     "joann.lee@mail.example",
     "ann.lee@mail.example.org",
+    "ann.lee@mail.example.csv.org",
 ]
 ABSENT += [
     "x.ann.lee@mail.example",
