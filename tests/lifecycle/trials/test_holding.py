@@ -23,7 +23,7 @@ from tests.lifecycle.trials.live import Live
 from tests.lifecycle.trials.scene import SERVER, Scene
 
 STRETCH = 3.6  # with what a request itself takes, a batch of about four seconds
-SLOW = 0.8
+SLOW = 2.0  # the eraser's eight requests of 60 keys are on their way, and no others
 # A server stopped inside a deletion may end the key that it had begun, one per open request (docs/threat-model.md).
 BEGUN_AT_MOST = 8
 _END_LOCK_SESSIONS = """
@@ -173,7 +173,9 @@ def _trial(live: Live, chance: random.Random, holds: list[tuple[str, float]], ob
         say(f"{trouble}, {delay:.1f}: in force after {placed.seconds:.2f} s, command {placed.command:.2f} s")
         assert placed.late == [], (trouble, delay, len(placed.late))
         assert placed.seconds <= 10, (trouble, delay, placed.seconds)
-        assert 0 < len(scene.deletions(0)) < objects, "the hold fell before or after the erasing"
+        gone = {each["key"] for each in scene.deletions(0)}
+        assert 0 < len(gone) < objects, "the hold fell before or after the erasing"
+        say(f"{len(gone)} gone")
         if number < len(holds):
             scene.relay.delay = holds[number][1]
             ready = command(scene, whole=chance.random() < 0.5)
@@ -182,7 +184,7 @@ def _trial(live: Live, chance: random.Random, holds: list[tuple[str, float]], ob
             scene.relay.delay = 0
         release(scene, placed.id)
         say("released")
-    scene.until(lambda: scene.state() in ("completed", "failed"), "the end", 180)
+    scene.until(lambda: scene.state() in ("completed", "failed"), "the end", 150)
     say("ended")
     done = live.status(scene.request)
     assert done["state"] == "completed", done
@@ -192,13 +194,15 @@ def _trial(live: Live, chance: random.Random, holds: list[tuple[str, float]], ob
     scene.relay.close()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
 def test_nothing_is_deleted_once_a_hold_is_placed(live: Live) -> None:
     chance = random.Random(os.environ.get("SEED", "14"))
     _trial(live, chance, [("none", STRETCH), ("worker stopped", SLOW)], objects=1040)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
 def test_with_the_fence_off_the_trial_finds_late_deletions(live: Live) -> None:
     live.environment["FENCE_ENABLED"] = "0"
     scene = Scene(live, SLOW, objects=560)
@@ -217,5 +221,5 @@ def test_with_the_fence_off_the_trial_finds_late_deletions(live: Live) -> None:
 def test_a_hundred_holds_at_random_moments(live: Live, seed: int) -> None:
     chance = random.Random(seed)
     troubles = list(TROUBLES)
-    holds = [(troubles[seed % 4], STRETCH), (chance.choice(troubles), chance.uniform(0.3, 2.0))]
+    holds = [(troubles[seed % 4], STRETCH), (chance.choice(troubles), chance.uniform(1.0, 2.5))]
     _trial(live, chance, holds, objects=1400)
