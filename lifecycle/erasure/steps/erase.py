@@ -17,7 +17,7 @@ from lifecycle.engine.workflow import Context
 from lifecycle.erasure import cases, census, fencing, lines, manifest
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.erasure.steps import plant
-from lifecycle.models import ManifestChunk, SystemLine
+from lifecycle.models import Canary, ManifestChunk, SystemLine
 from lifecycle.systems.base import Action, Eraser, Gate, Item, Locked, Tally, Transient, key_hash
 
 MOST_PASSES = 12
@@ -47,7 +47,7 @@ def settle(context: Context, file: CaseFile, line: SystemLine) -> Outcome | None
     lines.mark(line, SystemLine.State.ERASING)
     try:
         with places.eraser(line.environment, line.system, file.datamap) as eraser:
-            plant.plant(file, line, context)
+            _plant_again(context, file, line)
             for chunk in line.chunks.filter(erased_at=None).order_by("index"):
                 _chunk(context, file, line, eraser, chunk)
             _passes(context, file, line, eraser)
@@ -62,6 +62,14 @@ def settle(context: Context, file: CaseFile, line: SystemLine) -> Outcome | None
         return _locked(line)
     lines.note(line, clean_round=[file.case.round, line.rounds], method=eraser.method)
     return None
+
+
+def _plant_again(context: Context, file: CaseFile, line: SystemLine) -> None:
+    """What a hold lifted is planted again, and seen again: verifying counts only what had been seen."""
+    plant.plant(file, line, context)
+    unseen = [Canary.State.PLANTED]
+    if line.canaries.filter(state__in=unseen).exists():
+        plant.see(cases.read(context.run), line, context, states=unseen)
 
 
 def _chunk(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser, chunk: ManifestChunk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from compliance.sealing import seal_json, unseal_json
@@ -49,12 +50,14 @@ def plant(file: CaseFile, line: SystemLine, context: Context) -> int:
     return line.canaries.count()
 
 
-def see(file: CaseFile, line: SystemLine, context: Context) -> None:
-    """Requires that the verifier finds every canary now. A verifier that is blind must not certify later."""
-    waiting = {
-        each.marker: each
-        for each in line.canaries.filter(state__in=[Canary.State.PLANTED, Canary.State.SEEN])
-    }
+def see(
+    file: CaseFile,
+    line: SystemLine,
+    context: Context,
+    states: Sequence[str] = (Canary.State.PLANTED, Canary.State.SEEN),
+) -> None:
+    """Requires that the verifier finds every canary in `states` now. A verifier that is blind must not certify later."""
+    waiting = {each.marker: each for each in line.canaries.filter(state__in=states)}
     with places.verifier(line.environment, line.system, file.datamap) as verifier:
         seen = _markers_seen(file, verifier, set(waiting), context)
     missing = [each.shape for marker, each in waiting.items() if marker not in seen]
