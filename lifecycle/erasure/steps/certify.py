@@ -10,6 +10,7 @@ from django.utils import timezone
 from compliance import pseudonyms
 from compliance.actions import certifying, executing
 from compliance.actors import SYSTEM
+from compliance.errors import Refused
 from compliance.models import ErasureRequest
 from lifecycle import tenants
 from lifecycle.engine.outcomes import Done, Outcome
@@ -17,6 +18,7 @@ from lifecycle.engine.workflow import Context
 from lifecycle.erasure import cases, evidence
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.models import ErasureLedger, SystemLine
+from lifecycle.systems.base import Permanent
 
 STATES = ErasureRequest.State
 
@@ -30,13 +32,11 @@ def run(context: Context) -> Outcome:
     keep_ledger(file)
     _pending(file)
     proof, salt = evidence.build(file)
-    certificate = certifying.issue(
-        file.request,
-        actor=SYSTEM,
-        evidence=proof,
-        kind="certificate" if file.case.round == 0 else "addendum",
-        salt=salt,
-    )
+    kind = "certificate" if file.case.round == 0 else "addendum"
+    try:
+        certificate = certifying.issue(file.request, actor=SYSTEM, evidence=proof, kind=kind, salt=salt)
+    except Refused as refusal:
+        raise Permanent(f"The certificate was refused: {' '.join(refusal.reasons)}") from None
     context.heartbeat()
     certifying.deliver(certificate, actor=SYSTEM)
     _complete(file)

@@ -84,7 +84,7 @@ class Command(NounCommand):
         return statements.describe_hold(hold, acting_user(options) if options["as_user"] else None)
 
     def _answer(self, hold: LegalHold) -> dict[str, Any]:
-        ends = time.monotonic() + 3
+        ends = time.monotonic() + 1.5
         while hold.state == LegalHold.State.PRESERVING and time.monotonic() < ends:
             run = Run.objects.filter(workflow=workflow.NAME, subject=hold.pk).first()
             if run is not None and run.state != Run.State.RUNNING:
