@@ -31,16 +31,19 @@ def called(*words: str) -> tuple[int, Any, str]:
 
 @pytest.fixture
 def people(toy: Toy) -> Any:
-    for name, role in (("eve", "engineer"), ("arno", "auditor")):
-        User.objects.create_user(name).groups.add(Group.objects.get_or_create(name=role)[0])
+    made = []
+    for name, role in (("toy-engineer", "engineer"), ("toy-auditor", "auditor")):
+        user = User.objects.get_or_create(username=name)[0]
+        user.groups.set([Group.objects.get_or_create(name=role)[0]])
+        made.append(user.pk)
     yield
-    User.objects.all().delete()
+    User.objects.filter(pk__in=made).delete()
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "retry"])
 def test_an_auditor_is_refused(toy: Toy, people: None, verb: str) -> None:
     run = toy.start()
-    code, document, err = called("run", verb, run.pk, "--as", "arno")
+    code, document, err = called("run", verb, run.pk, "--as", "toy-auditor")
 
     assert code == 1
     assert document["error"]["reasons"][0].startswith("arno has none of the roles")
@@ -59,8 +62,8 @@ def test_pause_resume_retry_cancel_and_what_they_show(toy: Toy, people: None) ->
     toy.does("erase", Permanent("The bucket is away."), lane="s3")
     run = toy.start(("erase", 1, "s3"), ("erase", 1, "redis"))
 
-    assert called("run", "pause", run.pk, "--as", "eve")[1]["state"] == "paused"
-    assert called("run", "resume", run.pk, "--as", "eve")[1]["state"] == "running"
+    assert called("run", "pause", run.pk, "--as", "toy-engineer")[1]["state"] == "paused"
+    assert called("run", "resume", run.pk, "--as", "toy-engineer")[1]["state"] == "running"
     deliver()
     code, failed, _ = called("run", "show", run.pk)
     assert (code, failed["state"], failed["reason"]) == (
@@ -72,9 +75,9 @@ def test_pause_resume_retry_cancel_and_what_they_show(toy: Toy, people: None) ->
         ("s3", "failed", "The bucket is away."),
         ("redis", "done", ""),
     ]
-    assert called("run", "retry", run.pk, "--as", "eve", "--lane", "redis")[0] == 1
-    assert called("run", "retry", run.pk, "--as", "eve", "--lane", "s3")[0] == 0
-    assert called("run", "cancel", run.pk, "--as", "eve")[1]["state"] == "cancelled"
+    assert called("run", "retry", run.pk, "--as", "toy-engineer", "--lane", "redis")[0] == 1
+    assert called("run", "retry", run.pk, "--as", "toy-engineer", "--lane", "s3")[0] == 0
+    assert called("run", "cancel", run.pk, "--as", "toy-engineer")[1]["state"] == "cancelled"
     assert [each["id"] for each in called("run", "list", "--state", "cancelled")[1]] == [run.pk]
     assert called("run", "list", "--state", "running")[1] == []
 

@@ -23,6 +23,8 @@ def place(stack: dict[str, Any]) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def databases(place: dict[str, str]) -> Iterator[Databases]:
     opened = Databases(place)
+    for number in range(16):  # what other tests left would be found too
+        opened.client(number).flushdb()
     yield opened
     opened.close()
 
