@@ -46,8 +46,8 @@ def test_an_auditor_is_refused(toy: Toy, people: None, verb: str) -> None:
     code, document, err = called("run", verb, run.pk, "--as", "toy-auditor")
 
     assert code == 1
-    assert document["error"]["reasons"][0].startswith("arno has none of the roles")
-    assert "arno has none of the roles" in err
+    assert document["error"]["reasons"][0].startswith("toy-auditor has none of the roles")
+    assert "toy-auditor has none of the roles" in err
     assert state(run) == "running"
 
 
