@@ -53,7 +53,7 @@ class Bucket:
         return [each["Key"] for each in found.get("Versions", [])]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def locked(world: World) -> tuple[Customer, Bucket]:
     """A tenant whose objects lie in a bucket of its own, under Object Lock."""
     customer = world.tenant("ada")
