@@ -21,7 +21,7 @@ from compliance.models import ErasureRequest
 from compliance.sealing import seal_json, unseal_json
 from lifecycle import places, tenants
 from lifecycle.datamap.model import DataMap
-from lifecycle.models import Environment, ErasureCase, Run, SystemLine
+from lifecycle.models import ErasureCase, Run, SystemLine
 from lifecycle.systems.base import Scope, Subject
 
 WORKFLOW = "erasure"
@@ -132,8 +132,3 @@ def keep_anchors(file: CaseFile, anchors: Mapping[str, tuple[str, ...]]) -> None
     file.case.sealed_anchors = seal_json(file.key, plain, f"anchors/{file.request.pk}")
     file.case.anchors_digest = anchors_digest(merged)
     file.case.save(update_fields=["sealed_anchors", "anchors_digest"])
-
-
-def environment_of(line: SystemLine) -> Environment:
-    """The environment of a line."""
-    return line.environment

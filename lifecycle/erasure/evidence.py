@@ -10,6 +10,7 @@ from typing import Any
 from django.db.models import Q, Sum
 from django.utils import timezone
 
+from compliance.actions import certifying
 from compliance.models import AuditEvent, Decision, LegalHold, Mention, Recipient
 from compliance.sealing import seal_json, unseal_json
 from lifecycle.erasure import manifest
@@ -35,11 +36,6 @@ def build(file: CaseFile) -> tuple[dict[str, Any], bytes]:
     return proof, salt
 
 
-def commitment(salt: bytes, tenant: str, user: str | None) -> str:
-    """SHA-256 of salt, tenant and user: whoever holds the salt can show whom a certificate is about."""
-    return hashlib.sha256(salt + f"{tenant}\0{user or ''}".encode()).hexdigest()
-
-
 def _collect(file: CaseFile, salt: bytes) -> dict[str, Any]:
     request, subject = file.request, file.scope.subject
     return {
@@ -49,7 +45,7 @@ def _collect(file: CaseFile, salt: bytes) -> dict[str, Any]:
             "ground": request.ground,
             "subject_kind": request.subject_kind,
             "tenant": request.tenant_id,
-            "subject_commitment": commitment(salt, subject.tenant, subject.user),
+            "subject_commitment": certifying.commitment(salt, subject.tenant, subject.user),
             "received_at": _at(request.received_at),
             "deadline": _at(request.deadline),
             "extended_at": _at(request.extended_at),

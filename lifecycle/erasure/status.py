@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Sum
-
 from compliance.models import ErasureRequest
 from lifecycle.engine.progress import describe_step
 from lifecycle.erasure import evidence
@@ -108,14 +106,6 @@ def _one(own: dict[str, Any], steps: list[Step], lines: list[SystemLine], name: 
         "purge_by": max((_at(each.purge_by) or "" for each in lines if each.system == name), default="")
         or None,
     }
-
-
-def totals(request: ErasureRequest) -> dict[str, int]:
-    """Found, erased, anonymised, retained over all systems."""
-    sums = SystemLine.objects.filter(case_id=request.pk).aggregate(
-        found=Sum("found"), erased=Sum("erased"), anonymised=Sum("anonymised"), retained=Sum("retained")
-    )
-    return {name: value or 0 for name, value in sums.items()}
 
 
 def _at(when: Any) -> str | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db import transaction
-
 from compliance import audit
 from compliance.actors import SYSTEM
 from compliance.models import ErasureRequest
@@ -13,5 +11,4 @@ from compliance.models import ErasureRequest
 
 def note(request: ErasureRequest, verb: str, **data: Any) -> None:
     """Appends one event about `request` in a transaction of its own."""
-    with transaction.atomic():
-        audit.record(verb, actor=SYSTEM, tenant_id=request.tenant_id, case_id=request.pk, data=data)
+    audit.record_now(verb, actor=SYSTEM, tenant_id=request.tenant_id, case_id=request.pk, data=data)
