@@ -9,10 +9,12 @@ from lifecycle.models.case import (
     Preserved,
     SystemLine,
 )
+from lifecycle.models.migration import Beat, Migration, Order, Reading
 from lifecycle.models.run import Heartbeat, Run, Step, Undo
 from lifecycle.models.tenant import Contact, DataMapVersion, Environment, Tenant
 
 __all__ = [
+    "Beat",
     "BystanderGroup",
     "Canary",
     "Contact",
@@ -22,7 +24,10 @@ __all__ = [
     "ErasureLedger",
     "Heartbeat",
     "ManifestChunk",
+    "Migration",
+    "Order",
     "Preserved",
+    "Reading",
     "Run",
     "Step",
     "SystemLine",

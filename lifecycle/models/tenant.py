@@ -72,6 +72,7 @@ class Environment(models.Model):
 
     class Role(models.TextChoices):
         HOME = "home", "home"
+        GREEN = "green", "green of a move"
         SOAKING_BLUE = "soaking_blue", "soaking blue"
         KEPT_GREEN = "kept_green", "kept green"
         RESTORED = "restored", "restored version"

@@ -7,8 +7,16 @@ from importlib import import_module
 
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import SYSTEMS, Eraser, Permanent, Verifier
+from lifecycle.systems.movable import Move, Mover
 
 _FOLDERS = {name: f"lifecycle.systems.{name}" for name in SYSTEMS}
+# What a move carries. Logs, archives and metrics stay where they were written.
+MOVABLE = {
+    "postgresql": "lifecycle.systems.postgresql.streams.mover",
+    "s3": "lifecycle.systems.s3.moving",
+    "pinecone": "lifecycle.systems.pinecone.moving",
+    "redis": "lifecycle.systems.redis.warming",
+}
 
 
 def eraser(name: str, place: Mapping[str, str], datamap: DataMap) -> Eraser:
@@ -20,6 +28,14 @@ def eraser(name: str, place: Mapping[str, str], datamap: DataMap) -> Eraser:
 def verifier(name: str, place: Mapping[str, str], datamap: DataMap) -> Verifier:
     """The verifier of system `name` at `place`: read-only credentials, code of its own."""
     made: Verifier = import_module(f"{_folder(name)}.verifier").connect(place, datamap)
+    return made
+
+
+def mover(name: str, move: Move, datamap: DataMap) -> Mover:
+    """The mover of system `name` for one move. Raises Permanent for a system that does not move."""
+    if name not in MOVABLE:
+        raise Permanent(f"{name} is not moved. What moves: {', '.join(MOVABLE)}.")
+    made: Mover = import_module(MOVABLE[name]).connect(move, datamap)
     return made
 
 

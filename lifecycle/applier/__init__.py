@@ -1,0 +1,1 @@
+"""Carries changed objects and vectors from the owner's region to the other, by the outbox."""

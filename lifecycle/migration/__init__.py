@@ -1,0 +1,1 @@
+"""Moving a live tenant between regions: plan, copy, verify, cut over, and the way back."""

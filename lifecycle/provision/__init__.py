@@ -1,0 +1,1 @@
+"""Where green comes from: Terraform, or what stands already. No Django here."""
