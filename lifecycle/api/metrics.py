@@ -11,6 +11,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
 from django.utils import timezone
 
 from compliance.models import ErasureRequest, LegalHold
+from lifecycle.api import migration_metrics
 from lifecycle.models import Heartbeat, Run, Step
 
 _ENDED = (ErasureRequest.State.COMPLETED, ErasureRequest.State.REJECTED, ErasureRequest.State.CANCELLED)
@@ -64,11 +65,12 @@ def _families() -> Iterator[tuple[str, str, list[Sample]]]:
     beats = Heartbeat.objects.values_list("queue", "at")
     ages = [(f'{{queue="{queue}"}}', round((now - at).total_seconds(), 1)) for queue, at in beats]
     yield "lifecycle_worker_heartbeat_age_seconds", "Seconds since the canary task of a queue ran.", ages
+    yield from migration_metrics.families()
 
 
 def _family(name: str, help_: str, samples: list[Sample]) -> list[str]:
     return [
         f"# HELP {name} {help_}",
-        f"# TYPE {name} gauge",
+        f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}",
         *[f"{name}{labels} {value}" for labels, value in samples],
     ]
