@@ -18,10 +18,10 @@ from compliance.models import ErasureRequest
 register = template.Library()
 
 _TONES = {
-    "good": "completed erased anonymised done released attested notified gone unchanged approve active_tenant",
-    "busy": "scheduled executing verifying certifying erasing discovered running reopened preserving",
-    "wait": "awaiting_approval received validated waiting paused open pending pending_purge release_requested intended planted seen",
-    "hold": "blocked_by_hold blocked retained partially_completed locked active frozen around_hold delay",
+    "good": "traffic_cutover_complete completed erased anonymised done released attested notified gone unchanged approve active_tenant",
+    "busy": "provisioning_green initial_sync dual_write_enabled incremental_sync traffic_cutover_started blue_decommissioned scheduled executing verifying certifying erasing discovered running reopened preserving",
+    "wait": "initiated awaiting_approval received validated waiting paused open pending pending_purge release_requested intended planted seen",
+    "hold": "rolled_back blocked_by_hold blocked retained partially_completed locked active frozen around_hold delay",
     "bad": "failed rejected reject unexplained",
     "calm": "cancelled cancel expired lifted changed extend not_this_person",
 }
@@ -90,6 +90,12 @@ def short(value: str) -> str:
 def share(done: int, total: int) -> int:
     """Percent, 0 to 100."""
     return min(100, round(100 * done / total)) if total else 0
+
+
+@register.filter
+def rest(percent: int) -> int:
+    """What a share leaves of 100."""
+    return 100 - percent
 
 
 @register.filter
