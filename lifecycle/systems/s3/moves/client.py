@@ -1,0 +1,245 @@
+"""One bucket, as a move reads and writes it: versions with all that belongs to them.
+
+Requests are signed in their headers (SigV4, AWS General Reference) with the SHA-256 of the body, so that the server
+refuses bytes that changed on their way.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from urllib.parse import quote, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.s3.moves.http import Line, Reply
+
+SECONDS = 60.0
+_REGION = re.compile(r"s3[.-]([a-z]{2}(?:-[a-z]+)+-\d)\.amazonaws\.com")
+_EMPTY = hashlib.sha256(b"").hexdigest()
+_KEPT = (
+    "content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires",
+    "x-amz-storage-class", "x-amz-website-redirect-location",
+)  # fmt: skip
+_LOCKS = ("x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold")
+_WRONG = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """One version as it is read: bytes, what describes them, and their sha256."""
+
+    body: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    sha256: str
+    tagged: bool
+
+
+class Client:
+    """Requests to one bucket. Safe in threads: each has its own connection."""
+
+    def __init__(self, place: Mapping[str, str]) -> None:
+        self.bucket = place["bucket"]
+        self._place = place
+        parts = urlsplit(place["endpoint"])
+        self._host, self._root = parts.netloc, parts.path.rstrip("/")
+        found = _REGION.search(self._host)
+        self._region = place.get("region") or (found[1] if found else "us-east-1")
+        self._keys: dict[str, bytes] = {}
+        self._local = threading.local()
+        self._lines: list[Line] = []
+
+    def read(self, key: str, version: str = "") -> Content | None:
+        """One version (the current one without `version`); None where it is not there."""
+        reply = self.ask("GET", key, {"versionId": version} if version else {})
+        if reply.status in (404, 405):  # 405: a delete marker
+            return None
+        _accept(reply, 200)
+        kept = _kept(reply.headers)
+        tagged = reply.headers.get("x-amz-tagging-count", "0") != "0"
+        return Content(reply.body, kept, hashlib.sha256(reply.body).hexdigest(), tagged)
+
+    def head(self, key: str, version: str = "") -> dict[str, str] | None:
+        """What describes a version, as `read` gives it, without its bytes."""
+        reply = self.ask("HEAD", key, {"versionId": version} if version else {})
+        if reply.status in (404, 405):
+            return None
+        _accept(reply, 200)
+        return _kept(reply.headers) | {
+            name: value
+            for name, value in reply.headers.items()
+            if name == "x-amz-tagging-count" and value != "0"
+        }
+
+    def put_tags(self, key: str, version: str, tags: str) -> None:
+        """Sets the tags of a version, given in the form of the x-amz-tagging header."""
+        pairs = "".join(
+            f"<Tag><Key>{escape(unquote(name))}</Key><Value>{escape(unquote(value))}</Value></Tag>"
+            for name, _, value in (each.partition("=") for each in tags.split("&"))
+        )
+        body = f"<Tagging><TagSet>{pairs}</TagSet></Tagging>".encode()
+        md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+        query = {"tagging": "", **({"versionId": version} if version else {})}
+        _accept(self.ask("PUT", key, query, {"content-md5": md5}, body), 200, 204)
+
+    def write(self, key: str, content: Content, tags: str = "") -> str:
+        """Stores a version; returns its id. The server checks the bytes against their sha256."""
+        headers = dict(content.headers)
+        if tags:
+            headers["x-amz-tagging"] = tags
+        reply = self.ask("PUT", key, {}, headers, content.body, content.sha256)
+        _accept(reply, 200)
+        return reply.headers.get("x-amz-version-id", "")
+
+    def tags(self, key: str, version: str = "") -> str:
+        """The tags of a version in the form of the x-amz-tagging header, "" for none."""
+        reply = self.ask("GET", key, {"tagging": "", **({"versionId": version} if version else {})})
+        if reply.status == 404:
+            return ""
+        _accept(reply, 200)
+        pairs: dict[str, str] = {}
+        for element in ET.fromstring(reply.body).iter():  # noqa: S314 - from the configured storage service
+            if element.tag.rpartition("}")[2] == "Tag":
+                values = {child.tag.rpartition("}")[2]: child.text or "" for child in element}
+                pairs[values.get("Key", "")] = values.get("Value", "")
+        return "&".join(
+            f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in sorted(pairs.items())
+        )
+
+    def mark_deleted(self, key: str) -> None:
+        """Puts a delete marker on a key."""
+        _accept(self.ask("DELETE", key, {}), 200, 204)
+
+    def remove(self, key: str, version: str) -> None:
+        """Removes one version or delete marker for good; one that is gone is removed."""
+        reply = self.ask("DELETE", key, {"versionId": version})
+        if reply.status != 404:
+            _accept(reply, 200, 204)
+
+    def has_locks(self) -> bool:
+        """Whether the bucket was made with Object Lock."""
+        reply = self.ask("GET", "", {"object-lock": ""})
+        return reply.status == 200 and b"Enabled" in reply.body
+
+    def keeps_versions(self) -> bool:
+        """Whether the bucket keeps versions."""
+        reply = self.ask("GET", "", {"versioning": ""})
+        _accept(reply, 200)
+        return b">Enabled<" in reply.body
+
+    def ask(
+        self,
+        method: str,
+        key: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        sha256: str = "",
+    ) -> Reply:
+        """One signed request. Waits out "too many requests" for a while; raises Transient where the service fails."""
+        wait, ends = 0.05, time.monotonic() + SECONDS
+        while True:
+            head = self._head(method, key, query, headers or {}, body, sha256)
+            reply = self._line().exchange(method, head, body)
+            if reply.status < 500 and reply.status != 429:
+                break
+            if reply.status not in (429, 503) or time.monotonic() + wait > ends:
+                raise Transient(f"The object storage is busy (status {reply.status}); try again.")
+            time.sleep(wait)
+            wait = min(2.0, wait * 2)
+        return reply
+
+    def close(self) -> None:
+        """Closes every connection."""
+        for line in self._lines:
+            line.close()
+        self._lines.clear()
+
+    def _line(self) -> Line:
+        line: Line | None = getattr(self._local, "line", None)
+        if line is None:
+            line = self._local.line = Line(self._place["endpoint"], SECONDS)
+            self._lines.append(line)
+        return line
+
+    def _head(
+        self,
+        method: str,
+        key: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
+        sha256: str,
+    ) -> bytes:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        path = f"{self._root}/{self.bucket}" + (f"/{quote(key, safe='/~')}" if key else "")
+        asked = "&".join(f"{quote(n, safe='~')}={quote(v, safe='~')}" for n, v in sorted(query.items()))
+        digest = sha256 or (hashlib.sha256(body).hexdigest() if body else _EMPTY)
+        signed = {"host": self._host, "x-amz-content-sha256": digest, "x-amz-date": stamp}
+        if token := self._place.get("session_token"):
+            signed["x-amz-security-token"] = token
+        signed |= {name: value for name, value in headers.items() if name.startswith("x-amz-")}
+        names = sorted(signed)
+        joined = ";".join(names)
+        lines = "".join(f"{name}:{' '.join(signed[name].split())}\n" for name in names)
+        canonical = f"{method}\n{path}\n{asked}\n{lines}\n{joined}\n{digest}"
+        scope = f"{stamp[:8]}/{self._region}/s3/aws4_request"
+        hashed = hashlib.sha256(canonical.encode()).hexdigest()
+        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashed}"
+        signature = hmac.new(self._signing_key(stamp[:8]), text.encode(), hashlib.sha256).hexdigest()
+        sent = {name: value for name, value in headers.items() if not name.startswith("x-amz-")} | signed
+        sent["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={self._place['key']}/{scope}, SignedHeaders={joined}, Signature={signature}"
+        )
+        if body or method in ("PUT", "POST"):
+            sent["content-length"] = str(len(body))
+        target = f"{path}?{asked}" if asked else path
+        written = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
+        return f"{method} {target} HTTP/1.1\r\n{written}\r\n".encode("latin-1")
+
+    def _signing_key(self, day: str) -> bytes:
+        made = self._keys.get(day)
+        if made is None:
+            made = f"AWS4{self._place['secret']}".encode()
+            for part in (day, self._region, "s3", "aws4_request"):
+                made = hmac.new(made, part.encode(), hashlib.sha256).digest()
+            self._keys = {day: made}
+        return made
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: headers[name] for name in (*_KEPT, *_LOCKS) if headers.get(name)}
+    kept |= {name: value for name, value in headers.items() if name.startswith("x-amz-meta-")}
+    if kept.get("content-encoding") == "aws-chunked":
+        del kept["content-encoding"]
+    return kept
+
+
+def _accept(reply: Reply, *wanted: int) -> None:
+    if reply.status in wanted:
+        return
+    code = _code(reply.body)
+    if code in _WRONG or reply.status in (401, 403):
+        raise Permanent(
+            f"The object storage answered {code or reply.status} to a move; check endpoint, bucket and rights of the key."
+        )
+    raise Permanent(f"The object storage refused a request of a move (status {reply.status} {code}).")
+
+
+def _code(body: bytes) -> str:
+    found = re.search(rb"<Code>([A-Za-z]+)</Code>", body)
+    return found[1].decode() if found else ""
+
+
+def names_of(headers: Iterable[str]) -> set[str]:
+    """The header names that make out an object: not its storage class, not its locks."""
+    described = {name for name in _KEPT if name != "x-amz-storage-class"}
+    return {name for name in headers if name in described or name.startswith("x-amz-meta-")}

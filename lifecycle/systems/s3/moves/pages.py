@@ -1,0 +1,65 @@
+"""Listings of a tenant's keys on one side, and what the other side has of the same keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from lifecycle.systems.s3.layout import Root
+from lifecycle.systems.s3.listing import Listed, versions
+from lifecycle.systems.s3.moves.keys import History, Side, history
+
+_WINDOWS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class KeysPage:
+    """Whole histories of some keys, and the marker that continues; None at the end."""
+
+    keys: dict[str, History]
+    more: dict[str, str] | None
+
+
+def page(side: Side, root: Root, after: dict[str, str] | None) -> KeysPage:
+    """One page of keys under a root. A key that the page cuts is left to the next one."""
+    listing = versions(side.wire, root.prefix, after)
+    grouped = _grouped(listing.entries, root)
+    if listing.more is None:
+        return KeysPage(grouped, None)
+    last = listing.entries[-1].key
+    before = next((each.key for each in reversed(listing.entries) if each.key != last), None)
+    if before is None:  # one key fills the page
+        grouped[last] = side.history(last)
+        return KeysPage(grouped, {"key-marker": last})
+    grouped.pop(last, None)
+    return KeysPage(grouped, {"key-marker": before})
+
+
+def beside(
+    side: Side, root: Root, keys: Sequence[str], after: dict[str, str] | None, *, exact: bool = False
+) -> dict[str, History]:
+    """What `side` has of `keys`, one page of the other side. Keys that it has nothing of are left out.
+
+    A look at the same stretch of its listing; keys that it does not show there are asked for one by one. Where the
+    stretch reached the end, only with `exact`: servers do not order listings alike, so that a key may lie elsewhere.
+    """
+    wanted, found = set(keys), dict[str, History]()
+    marker = after
+    for _ in range(_WINDOWS):
+        listing = page(side, root, marker)
+        found |= {key: value for key, value in listing.keys.items() if key in wanted}
+        marker = listing.more
+        if marker is None or len(found) == len(wanted):
+            break
+    if marker is None and (after is None or not exact):
+        return found
+    for key in wanted - set(found):
+        if alone := side.history(key):
+            found[key] = alone
+    return found
+
+
+def _grouped(entries: Sequence[Listed], root: Root) -> dict[str, History]:
+    mine = (entry for entry in entries if root.matches(entry.key))
+    return {key: history(group) for key, group in groupby(mine, key=lambda entry: entry.key)}
