@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from demo.stack import gnupg, moto, ours, postgres, prometheus, seaweed, valkey
+from demo.stack import gnupg, haproxy, moto, ours, postgres, prometheus, seaweed, valkey
 from demo.stack.place import REGIONS, Place, read_json, write_private
 
 USERS = ("officer", "officer2", "legal", "legal2", "engineer", "engineer2", "auditor")
@@ -40,6 +40,7 @@ def describe(place: Place, servers: Mapping[str, Mapping[str, Any]]) -> dict[str
         "control_auditor": postgres.dsn(place, control, "lifecycle_auditor", "control"),
         "certificates": seaweed.access(place, seaweed.VAULT, seaweed.CERTIFICATES),
         "backups": seaweed.access(place, seaweed.VAULT, seaweed.BACKUPS),
+        "traffic": haproxy.describe(place),
         "mail": str(place.root / "mail"),
         "smtp": {"host": "127.0.0.1", "port": place.ports.get(ours.MAIL)},
         "signing_fingerprint": gnupg.signing_fingerprint(place),
