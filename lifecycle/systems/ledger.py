@@ -110,6 +110,18 @@ class Ledger:
             )
             return {row[1]: Change(*row) for row in cursor.fetchall()}
 
+    def digests(self, store: str, keys: Sequence[str]) -> dict[str, set[str]]:
+        """Every digest that was ever said of each key, the newest included."""
+        found: dict[str, set[str]] = {}
+        with self._cursor() as cursor:
+            cursor.execute(
+                "SELECT key, sha256 FROM lifecycle.change WHERE tenant_id = %s AND store = %s AND key = ANY(%s)",
+                [self.tenant, store, list(keys)],
+            )
+            for key, sha256 in cursor.fetchall():
+                found.setdefault(key, set()).add(sha256)
+        return found
+
     def applied(self, store: str, keys: Sequence[str]) -> dict[str, tuple[int, str]]:
         """(version, op) of what was applied here, by key."""
         with self._cursor() as cursor:
@@ -148,10 +160,12 @@ class Ledger:
             )
             return [str(row[0]) for row in cursor.fetchall()]
 
-    def forget(self) -> int:
-        """Removes what was noted as applied for the tenant; returns how many rows."""
+    def forget(self, store: str) -> int:
+        """Removes what was noted as applied to a store that was emptied; returns how many rows."""
         with self._cursor() as cursor:
-            cursor.execute("DELETE FROM lifecycle.applied WHERE tenant_id = %s", [self.tenant])
+            cursor.execute(
+                "DELETE FROM lifecycle.applied WHERE tenant_id = %s AND store = %s", [self.tenant, store]
+            )
             return int(cursor.rowcount)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Gate, Page, Scope, Subject
-from lifecycle.systems.ledger import LOCKS, Change, Holding, Ledger, open_ledger
+from lifecycle.systems.ledger import LOCKS, Change, Holding, open_ledger
 from lifecycle.systems.movable import Difference, Finding, Kind, Lag, Move, Progress
 from lifecycle.systems.movable import Side as MoveSide
 from lifecycle.systems.s3.layout import Layout, Root
@@ -23,6 +23,7 @@ from lifecycle.systems.s3.moves.comparing import Comparison
 from lifecycle.systems.s3.moves.follower import S3Follower
 from lifecycle.systems.s3.moves.keys import History, Version
 from lifecycle.systems.s3.moves.pages import beside, page
+from lifecycle.systems.vacating import refuse
 
 PASSES = 5
 _NOTHING: History = ()
@@ -99,8 +100,13 @@ class S3Mover:
 
         With a gate: until its batch is over (BatchOver: open the next one and call again).
         """
-        cleaning.refuse(self.move, side, self._ledger_of(side), self._ledger_of(self._other(side)), self.name)
+        own, other = (
+            (self.here, self.there) if side.region == self.move.target.region else (self.there, self.here)
+        )
+        refuse(self.move, side, own, other, self.name)
         cleaning.clean(side.place, self.roots, gate)
+        if own is not None:
+            own.forget(self.name)
 
     def close(self) -> None:
         """Ends threads and connections."""
@@ -210,12 +216,6 @@ class S3Mover:
             return
         with self.here.holding(self.name, keys) as held:
             yield held
-
-    def _ledger_of(self, side: MoveSide) -> Ledger | None:
-        return self.here if side.region == self.move.target.region else self.there
-
-    def _other(self, side: MoveSide) -> MoveSide:
-        return self.move.source if side.region == self.move.target.region else self.move.target
 
 
 def _stands(mine: History, theirs: Sequence[Version]) -> bool:

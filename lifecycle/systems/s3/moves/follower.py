@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 
 from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.following import LINGER, age
 from lifecycle.systems.ledger import Change
 from lifecycle.systems.s3.moves import large
 from lifecycle.systems.s3.moves.keys import Pair, Side, live
 
 SETTLE = 2.0  # seconds after which content without a digest counts as settled
-LINGER = 10.0  # seconds that the owner is given to delete what its rows say is deleted
 THREADS = 16
 
 
@@ -57,7 +56,7 @@ class S3Follower:
         if change.sha256:
             if found != change.sha256:
                 raise Transient("The owner's store does not hold what its rows say; it may be newer already.")
-        elif not found and _age(change) < SETTLE:
+        elif not found and age(change) < SETTLE:
             raise Transient("The owner's store does not show an object yet that its rows name.")
         elif not found:
             raise Permanent("An object that the owner's rows name is not in its store.")
@@ -78,7 +77,7 @@ class S3Follower:
             self.pair.follow(change.key)
         if live(target.history(change.key)):
             target.client.mark_deleted(change.key)
-        if live(mine) and _age(change) < LINGER:
+        if live(mine) and age(change) < LINGER:
             raise Transient("The owner's store still shows an object that its rows deleted.")
 
     def _sha256(self, side: Side, key: str) -> str:
@@ -93,4 +92,4 @@ class S3Follower:
 
 
 def _age(change: Change) -> float:
-    return (datetime.now(UTC) - change.at).total_seconds()
+    return age(change)

@@ -1,0 +1,1 @@
+"""Vectors of a tenant from one region's index to the other's."""
