@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -44,25 +44,94 @@ class Waiting:
     seconds: float
 
 
+class Connections:
+    """Connections to one region's database, lent one transaction at a time. Safe in threads."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._free: list[Any] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def cursor(self) -> Iterator[Cursor]:
+        """A transaction; psycopg2's errors as ours, without their text, which may quote a key."""
+        connection: Any = None
+        try:
+            with self._lock:
+                connection = self._free.pop() if self._free else None
+            if connection is None or connection.closed:
+                connection = self._connect()
+            with connection, connection.cursor() as cursor:
+                yield cursor
+            with self._lock:
+                self._free.append(connection)
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            _end(connection)
+            self.close()  # what lies idle is as broken
+            raise Transient(
+                "A region's database did not answer the ledger; try again when it is up."
+            ) from error
+        except psycopg2.ProgrammingError as error:
+            _end(connection)
+            raise Permanent(
+                f"A region's database refuses the ledger ({error.pgcode}): install lifecycle.participation there and "
+                "grant its tables to the role."
+            ) from None
+        except BaseException:
+            _end(connection)
+            raise
+
+    def close(self) -> None:
+        """Closes what lies idle."""
+        with self._lock:
+            free, self._free = self._free, []
+        for connection in free:
+            _end(connection)
+
+    def _connect(self) -> Any:
+        return psycopg2.connect(
+            self._dsn,
+            connect_timeout=5,
+            options="-c statement_timeout=30000",
+            keepalives_idle=5,
+            keepalives_interval=2,
+            keepalives_count=3,
+            application_name="lifecycle ledger",
+        )
+
+
+def tops(connections: Connections, origin: str, tenants: Sequence[str]) -> dict[str, int]:
+    """The highest number of a change that `origin` made, for each tenant; 0 for none. One cheap question for all."""
+    with connections.cursor() as cursor:
+        cursor.execute(
+            "SELECT tenant, coalesce((SELECT max(seq) FROM lifecycle.change WHERE tenant_id = tenant AND origin = %s), 0) "
+            "FROM unnest(%s::text[]) tenant",
+            [origin, list(tenants)],
+        )
+        return {str(tenant): int(top) for tenant, top in cursor.fetchall()}
+
+
 class Ledger:
-    """One region's `lifecycle` tables, for one tenant. Safe in threads: each has its own connection."""
+    """One region's `lifecycle` tables, for one tenant. Safe in threads."""
 
-    def __init__(self, dsn: str, tenant: str) -> None:
-        self._dsn, self.tenant = dsn, tenant
-        self._local = threading.local()
-        self._opened: list[Any] = []
+    def __init__(self, connections: Connections, tenant: str) -> None:
+        self._connections, self.tenant = connections, tenant
 
-    def pending(self, store: str, origin: str, floor: int = 0, limit: int = 1000) -> list[Change]:
+    def pending(
+        self, store: str, origin: str, floor: int = 0, limit: int = 1000, without: Sequence[str] = ()
+    ) -> list[Change]:
         """The newest change per key that `origin` made and this region has not applied, oldest first.
 
-        A key that this region itself wrote later is left out. Rows with `seq` below `floor` are not looked at.
+        A key that this region itself wrote later is left out, and keys in `without`. Rows with `seq` below `floor` are
+        not looked at.
         """
-        with self._cursor() as cursor:
+        with self._connections.cursor() as cursor:
             cursor.execute(
                 """
                 SELECT c.store, c.key, c.op, c.version, c.sha256, c.origin, c.at, c.seq
                 FROM (SELECT DISTINCT ON (key) * FROM lifecycle.change
                       WHERE tenant_id = %(tenant)s AND origin = %(origin)s AND store = %(store)s AND seq >= %(floor)s
+                        AND key <> ALL(%(without)s)
                       ORDER BY key, version DESC) c
                 LEFT JOIN lifecycle.applied a ON a.tenant_id = c.tenant_id AND a.store = c.store AND a.key = c.key
                 WHERE (a.version IS NULL OR a.version < c.version)
@@ -76,6 +145,7 @@ class Ledger:
                     "origin": origin,
                     "store": store,
                     "floor": floor,
+                    "without": list(without),
                     "limit": limit,
                 },
             )
@@ -83,7 +153,7 @@ class Ledger:
 
     def waiting(self, store: str, origin: str) -> Waiting:
         """How much of what `origin` wrote is not applied here."""
-        with self._cursor() as cursor:
+        with self._connections.cursor() as cursor:
             cursor.execute(
                 """
                 SELECT count(DISTINCT c.key), coalesce(extract(epoch FROM clock_timestamp() - min(c.at)), 0)
@@ -102,7 +172,7 @@ class Ledger:
 
     def newest(self, store: str, keys: Sequence[str]) -> dict[str, Change]:
         """The newest change that this region knows of, by key; keys never written are left out."""
-        with self._cursor() as cursor:
+        with self._connections.cursor() as cursor:
             cursor.execute(
                 "SELECT DISTINCT ON (key) store, key, op, version, sha256, origin, at, seq FROM lifecycle.change "
                 "WHERE tenant_id = %s AND store = %s AND key = ANY(%s) ORDER BY key, version DESC",
@@ -113,7 +183,7 @@ class Ledger:
     def digests(self, store: str, keys: Sequence[str]) -> dict[str, set[str]]:
         """Every digest that was ever said of each key, the newest included."""
         found: dict[str, set[str]] = {}
-        with self._cursor() as cursor:
+        with self._connections.cursor() as cursor:
             cursor.execute(
                 "SELECT key, sha256 FROM lifecycle.change WHERE tenant_id = %s AND store = %s AND key = ANY(%s)",
                 [self.tenant, store, list(keys)],
@@ -124,7 +194,7 @@ class Ledger:
 
     def applied(self, store: str, keys: Sequence[str]) -> dict[str, tuple[int, str]]:
         """(version, op) of what was applied here, by key."""
-        with self._cursor() as cursor:
+        with self._connections.cursor() as cursor:
             cursor.execute(
                 "SELECT key, version, op FROM lifecycle.applied WHERE tenant_id = %s AND store = %s AND key = ANY(%s)",
                 [self.tenant, store, list(keys)],
@@ -134,7 +204,7 @@ class Ledger:
     @contextmanager
     def holding(self, store: str, keys: Sequence[str]) -> Iterator[Holding]:
         """Keys (at most `LOCKS`) that nobody else copies, repairs or applies meanwhile. One transaction."""
-        with self._cursor() as cursor:
+        with self._connections.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_advisory_xact_lock(hash) FROM (SELECT DISTINCT hashtextextended(key, 4711) AS hash "
                 "FROM unnest(%s::text[]) key ORDER BY 1) hashes",
@@ -144,7 +214,7 @@ class Ledger:
 
     def owner(self) -> str | None:
         """The region that owns the tenant's writes by this database's route; None without a row."""
-        with self._cursor() as cursor:
+        with self._connections.cursor() as cursor:
             cursor.execute("SELECT owner FROM lifecycle.route WHERE tenant_id = %s", [self.tenant])
             row = cursor.fetchone()
         return None if row is None else str(row[0])
@@ -152,7 +222,7 @@ class Ledger:
     def streams(self, move: str) -> list[str]:
         """Names of slots and subscriptions of a move that are left in this database's server."""
         pattern = "mv\\_" + move.replace("_", "\\_") + "\\_%"
-        with self._cursor() as cursor:
+        with self._connections.cursor() as cursor:
             cursor.execute(
                 "SELECT slot_name::text FROM pg_replication_slots WHERE slot_name LIKE %s "
                 "UNION SELECT subname::text FROM pg_stat_subscription WHERE subname LIKE %s ORDER BY 1",
@@ -162,40 +232,15 @@ class Ledger:
 
     def forget(self, store: str) -> int:
         """Removes what was noted as applied to a store that was emptied; returns how many rows."""
-        with self._cursor() as cursor:
+        with self._connections.cursor() as cursor:
             cursor.execute(
                 "DELETE FROM lifecycle.applied WHERE tenant_id = %s AND store = %s", [self.tenant, store]
             )
             return int(cursor.rowcount)
 
     def close(self) -> None:
-        """Closes every thread's connection."""
-        for connection in self._opened:
-            connection.close()
-        self._opened.clear()
-        self._local = threading.local()
-
-    @contextmanager
-    def _cursor(self) -> Iterator[Cursor]:
-        """A transaction of this thread; psycopg2's errors as ours, without their text, which may quote a key."""
-        try:
-            connection = getattr(self._local, "connection", None)
-            if connection is None or connection.closed:
-                connection = self._local.connection = psycopg2.connect(
-                    self._dsn, connect_timeout=5, options="-c statement_timeout=30000", keepalives_idle=5
-                )
-                self._opened.append(connection)
-            with connection, connection.cursor() as cursor:
-                yield cursor
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            raise Transient(
-                "A region's database did not answer the ledger; try again when it is up."
-            ) from error
-        except psycopg2.ProgrammingError as error:
-            raise Permanent(
-                f"A region's database refuses the ledger ({error.pgcode}): install lifecycle.participation there and "
-                "grant its tables to the role."
-            ) from None
+        """Closes idle connections, of all who share them."""
+        self._connections.close()
 
 
 class Holding:
@@ -236,4 +281,10 @@ class Holding:
 
 def open_ledger(dsn: str | None, tenant: str) -> Ledger | None:
     """The ledger behind a place's `ledger_dsn`; None where the application takes no part in moves."""
-    return Ledger(dsn, tenant) if dsn else None
+    return Ledger(Connections(dsn), tenant) if dsn else None
+
+
+def _end(connection: Any) -> None:
+    if connection is not None:
+        with suppress(psycopg2.Error):
+            connection.close()
