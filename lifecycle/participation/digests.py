@@ -16,7 +16,9 @@ def of_object(content: bytes) -> str:
 
 
 def of_vector(
-    values: Sequence[float], metadata: Mapping[str, Any] | None = None, sparse: Mapping[str, Any] | None = None
+    values: Sequence[float],
+    metadata: Mapping[str, Any] | None = None,
+    sparse: Mapping[str, Any] | None = None,
 ) -> str:
     """SHA-256 over a vector's float32 values (little endian), its sparse part and its metadata, as hex.
 
