@@ -1,0 +1,160 @@
+"""1,000 faults of five kinds planted in green while the application goes on writing: all found, none false, all mended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lifecycle.systems.movable import Kind
+from lifecycle.systems.pinecone.moving import PineconeMover
+from lifecycle.systems.s3.moving import S3Mover
+from tests.lifecycle.applier.conftest import applying, until
+from tests.lifecycle.systems.moving.world import BLUE, MAP, World, differences
+
+EACH = 100  # faults of each kind, in each store
+
+
+def test_a_thousand_faults(world: World, tmp_path: Path) -> None:
+    with applying(world, tmp_path):
+        names = _platform(world)
+        with _writing(world):
+            planted = _plant_objects(world, names) | _plant_vectors(world, names)
+            assert len(planted) == 10 * EACH
+            movers = (S3Mover(world.move("s3"), MAP), PineconeMover(world.move("pinecone"), MAP))
+            for mover in movers:
+                wanted = {key: kind for (store, key), kind in planted.items() if store == mover.name}
+                found = differences(mover.compare, 10)
+                assert {each.key: each.kind for each in found} == wanted
+                assert mover.repair(found) == len(found)
+                assert differences(mover.compare, 10) == []
+                mover.close()
+
+
+def _platform(world: World) -> list[str]:
+    """What the tenant has before anything goes wrong: each key written twice, some deleted again, all on green."""
+    names = [f"doc-{n}" for n in range(4 * EACH + 50)]
+    versions = [(name, text) for text in ("draft", "final") for name in names]
+    _bulk(world, versions)
+    deleted = [f"gone-{n}" for n in range(EACH)]
+    _bulk(world, [(name, "final") for name in deleted])
+    _caught_up(world)
+    for name in deleted:
+        world.blue.drop_versions(world.key(name))
+    world.blue.delete_vectors(world.namespace, [f"{name}#0" for name in deleted])
+    rows = [("s3", world.key(name), "delete", "") for name in deleted]
+    rows += [("pinecone", _vector_key(world, name), "delete", "") for name in deleted]
+    world.say_all(rows)
+    _caught_up(world)
+    return names
+
+
+def _bulk(world: World, versions: list[tuple[str, str]]) -> None:
+    rows = []
+    for name, text in versions:
+        body = _body(name, text)
+        world.blue.put(world.key(name), body)
+        rows.append(("s3", world.key(name), "put", hashlib.sha256(body).hexdigest()))
+    by_text: dict[str, list[str]] = {}
+    for name, text in versions:
+        by_text.setdefault(text, []).append(name)
+    for text, names in by_text.items():
+        made = [world.vector(name, text) for name in names]
+        world.blue.upsert(world.namespace, made)
+        rows += [
+            ("pinecone", _vector_key(world, n), "put", world.digest(v))
+            for n, v in zip(names, made, strict=True)
+        ]
+    world.say_all(rows)
+
+
+def _caught_up(world: World) -> None:
+    def level() -> bool:
+        return not world.green.sql(
+            "SELECT 1 FROM (SELECT DISTINCT ON (store, key) * FROM lifecycle.change WHERE tenant_id = %s AND origin = %s "
+            "ORDER BY store, key, version DESC) c LEFT JOIN lifecycle.applied a USING (tenant_id, store, key) "
+            "WHERE a.version IS NULL OR a.version < c.version LIMIT 1",
+            *(world.tenant, BLUE),
+        )
+
+    until(level, 60)
+
+
+def _plant_objects(world: World, names: list[str]) -> dict[tuple[str, str], Kind]:
+    planted: dict[tuple[str, str], Kind] = {}
+    for n in range(EACH):
+        missing, stale, corrupted = (names[n + at * EACH] for at in range(3))
+        if n % 2:
+            world.green.drop_versions(world.key(missing))
+        else:
+            world.green.s3.delete_object(Bucket=world.green.bucket, Key=world.key(missing))
+        world.green.put(world.key(stale), _body(stale, "draft"))
+        world.green.put(world.key(corrupted), _body(corrupted, "fiNal"))
+        world.green.put(world.key(f"gone-{n}"), _body(f"gone-{n}", "final"))
+        world.green.put(world.key(f"foreign-{n}"), b"whose?")
+        planted |= {
+            ("s3", world.key(missing)): Kind.MISSING,
+            ("s3", world.key(stale)): Kind.STALE,
+            ("s3", world.key(corrupted)): Kind.CORRUPTED,
+            ("s3", world.key(f"gone-{n}")): Kind.RESURRECTED,
+            ("s3", world.key(f"foreign-{n}")): Kind.FOREIGN,
+        }
+    return planted
+
+
+def _plant_vectors(world: World, names: list[str]) -> dict[tuple[str, str], Kind]:
+    planted: dict[tuple[str, str], Kind] = {}
+    parts = [names[at * EACH : (at + 1) * EACH] for at in range(3)]
+    gone, foreign = [f"gone-{n}" for n in range(EACH)], [f"foreign-{n}" for n in range(EACH)]
+    world.green.delete_vectors(world.namespace, [f"{name}#0" for name in parts[0]])
+    world.green.upsert(world.namespace, [world.vector(name, "draft") for name in parts[1]])
+    world.green.upsert(world.namespace, [world.vector(name, "fiNal") for name in parts[2]])
+    world.green.upsert(world.namespace, [world.vector(name, "final") for name in gone])
+    world.green.upsert(world.namespace, [world.vector(name) for name in foreign])
+    kinds = (Kind.MISSING, Kind.STALE, Kind.CORRUPTED, Kind.RESURRECTED, Kind.FOREIGN)
+    for kind, chosen in zip(kinds, (*parts, gone, foreign), strict=True):
+        planted |= {("pinecone", _vector_key(world, name)): kind for name in chosen}
+    until(lambda: len(world.green.vectors(world.namespace, [f"{n}#0" for n in foreign])) == EACH)
+    return planted
+
+
+@contextmanager
+def _writing(world: World) -> Iterator[None]:
+    """The application goes on: new documents, overwritten ones, deleted ones."""
+    over = threading.Event()
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            n = 0
+            while not over.wait(0.03):
+                n += 1
+                name = f"live-{n % 60}"
+                if n % 7 == 0:
+                    world.remove(name)
+                    world.remove_vector(name)
+                else:
+                    world.write(name, f"{name} {n}".encode())
+                    world.write_vector(name, str(n))
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(30)
+    assert not failures, failures
+
+
+def _body(name: str, text: str) -> bytes:
+    return f"{text} of {name}".encode()
+
+
+def _vector_key(world: World, name: str) -> str:
+    return json.dumps([world.namespace, f"{name}#0"])
