@@ -84,13 +84,36 @@ def _twins(cursor: Cursor, catalog: Catalog, own: Ownership) -> set[str]:
 
 
 def _namesakes(cursor: Cursor, catalog: Catalog, own: Ownership) -> set[str]:
-    """Other tenants with a user of the same id."""
+    """Other tenants with rows of a user of the same id, in whatever mapped table: an erased one's may be retained."""
     found: set[str] = set()
-    for table in _people(own):
-        cursor.execute(
-            f"SELECT DISTINCT a.{q(table.tenant or '')}::text FROM {catalog.quoted(table.name)} a "
-            f"WHERE a.{q(table.user or '')}::text = %(user)s AND a.{q(table.tenant or '')}::text <> %(tenant)s LIMIT 100",
-            own.params,
-        )
-        found |= {row[0] for row in cursor.fetchall()}
+    for table in own.tables.values():
+        for tenant, joins in _tenants(catalog, own, table, "a"):
+            for column in filter(None, (table.user, *table.detach)):
+                named = own.names_user(table, "a", column)
+                if named == FALSE:
+                    continue
+                cursor.execute(
+                    f"SELECT DISTINCT {tenant} FROM {catalog.quoted(table.name)} a {joins} "
+                    f"WHERE {named} AND {tenant} <> %(tenant)s LIMIT 100",
+                    own.params,
+                )
+                found |= {row[0] for row in cursor.fetchall()}
+    return found
+
+
+def _tenants(catalog: Catalog, own: Ownership, table: Table, a: str) -> list[tuple[str, str]]:
+    """SQL of the tenant of the row `a`, with the joins that lead to it: its own column, else those of its parents."""
+    if table.tenant:
+        return [(f"{a}.{q(table.tenant)}::text", "")]
+    found = []
+    for parent, column in table.via:
+        if parent not in own.tables:
+            continue
+        p = own.alias()
+        pairs = catalog.link(table.name, column, parent)
+        on = " AND ".join(f"{p}.{q(other)} = {a}.{q(mine)}" for mine, other in pairs)
+        join = f"JOIN {catalog.quoted(parent)} {p} ON {on}"
+        found += [
+            (tenant, f"{join} {more}") for tenant, more in _tenants(catalog, own, own.tables[parent], p)
+        ]
     return found

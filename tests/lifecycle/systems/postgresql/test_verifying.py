@@ -9,13 +9,16 @@ from urllib.parse import quote
 
 import pytest
 
+from lifecycle.datamap.loader import load
 from lifecycle.systems.base import Item, key_hash
 from tests.lifecycle.systems.postgresql.world import (
+    MAP,
     OpenGate,
     World,
     erase_all,
     found,
     hits,
+    known,
     mail,
     neighbours,
     scope,
@@ -87,6 +90,26 @@ def test_nothing_is_left_of_an_erased_tenant(platform: World, tenant: str) -> No
     assert verifier.remaining(subject, items) == []
     assert hits(verifier, subject) == []
     assert neighbours(verifier, subject) == before
+
+
+def test_a_namesake_whose_account_is_gone_is_no_mention(platform: World) -> None:
+    """Tenant 17's u-1 was erased but for an invoice, tenant a_b's is named by a grant alone: neither is ours."""
+    platform.run("CREATE TABLE notes (chunk_id bigint, writer text)")
+    text = MAP.replace(
+        "    plans: {handling: keep}",
+        "    notes: {via: {chunks: chunk_id}, user: writer, category: content}\n    plans: {handling: keep}",
+    )
+    platform.datamap = load(text)
+    erase_all(platform.eraser(), known(platform, "17", "u-1", retained={"invoices": None}))
+    for tenant in ("117", "1*", "a_b", "aXb", "Größe"):
+        erase_all(platform.eraser(), known(platform, tenant, "u-1"))
+    platform.run("UPDATE access_controls SET granted_by = 'u-1' WHERE tenant_id = 'a_b' AND user_id = 'u'")
+    platform.run("INSERT INTO notes SELECT id, 'u-1' FROM chunks WHERE document_id = '117/u/0'")
+    assert platform.run("SELECT DISTINCT tenant_id FROM users WHERE user_id = 'u-1'") == [("1",)]
+    ours = known(platform, "1", "u-1")
+    assert set(ours.anchors["namesakes"]) == {"17", "117", "a_b"}
+    erase_all(platform.eraser(), ours)
+    assert hits(platform.verifier(), ours) == []
 
 
 def test_a_row_that_was_missed_is_residue(platform: World) -> None:
