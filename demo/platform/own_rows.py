@@ -111,9 +111,12 @@ def places(region: str) -> dict[str, dict[str, str]]:
     }
     return {
         "postgresql": {"dsn": of("postgres"), "reader_dsn": of("postgres_reader")},
-        "pinecone": {name: of(f"pinecone/{name}") for name in ("control_host", "index_host", "index", "key")},
+        "pinecone": {
+            name: of(f"pinecone/{name}")
+            for name in ("control_host", "index_host", "index", "key", "reader_key")
+        },
         "s3": objects,
-        "redis": {"url": of("redis")},
+        "redis": {"url": of("redis"), "reader_url": of("redis_reader")},
         "cloudwatch": {
             "endpoint": of("logs/endpoint"),
             "region": region,

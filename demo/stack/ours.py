@@ -17,6 +17,11 @@ def pinecone_name(region: str) -> str:
     return f"pinecone-{region}"
 
 
+def pinecone_reader_key(place: Place, region: str) -> str:
+    """Return the API key of the region's Pinecone server that may only read."""
+    return place.secrets.get(f"{pinecone_name(region)}/reader")
+
+
 def address(place: Place, name: str) -> str:
     """Return the HTTP address of one of these servers."""
     return f"http://127.0.0.1:{place.ports.get(name)}"
@@ -35,7 +40,8 @@ def _python(module: str, *arguments: str) -> tuple[str, ...]:
 def _pinecone(place: Place, region: str) -> Server:
     name = pinecone_name(region)
     port, key, state = place.ports.get(name), place.secrets.get(name), place.data(name)
-    options = ("--port", str(port), "--key", key, "--index", INDEX, "--dimension", str(DIMENSION))
+    keys = ("--key", key, "--reader-key", pinecone_reader_key(place, region))
+    options = ("--port", str(port), *keys, "--index", INDEX, "--dimension", str(DIMENSION))
     return Server(
         name=name,
         port=port,

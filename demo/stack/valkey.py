@@ -1,4 +1,4 @@
-"""Valkey 9, the Redis of each region: password, append-only file, 16 databases."""
+"""Valkey 9, the Redis of each region: password, a user that may only read, append-only file, 16 databases."""
 
 import os
 from importlib.util import find_spec
@@ -8,6 +8,9 @@ import redis
 
 from demo.stack.place import REGIONS, Place
 from demo.stack.server import Server
+
+# What looking takes: all reads, which databases hold keys, the slow log, and what a client says when it connects.
+READER_MAY = "+@read +info +slowlog|get +select +ping +auth +hello +client|setinfo"
 
 
 def region_name(region: str) -> str:
@@ -19,6 +22,12 @@ def url(place: Place, region: str) -> str:
     """Return the address of the region's database 0, password included."""
     name = region_name(region)
     return f"redis://:{place.secrets.get(name)}@127.0.0.1:{place.ports.get(name)}/0"
+
+
+def reader_url(place: Place, region: str) -> str:
+    """Return the same address for the verifier, whose user may read and no more."""
+    name = region_name(region)
+    return f"redis://reader:{place.secrets.get(f'{name}/reader')}@127.0.0.1:{place.ports.get(name)}/0"
 
 
 def servers(place: Place) -> list[Server]:
@@ -55,6 +64,7 @@ def _configure(place: Place, name: str, path: Path) -> None:
         "port": place.ports.get(name),
         "dir": place.data(name),
         "requirepass": place.secrets.get(name),
+        "user": f"reader on >{place.secrets.get(f'{name}/reader')} %R~* resetchannels -@all {READER_MAY}",
         "appendonly": "yes",
         "save": '""',
         "databases": 16,

@@ -78,6 +78,7 @@ def test_the_description_is_private_and_complete(root: Path, page: dict[str, Any
             "postgres",
             "postgres_reader",
             "redis",
+            "redis_reader",
             "s3",
             "pinecone",
             "logs",
@@ -85,7 +86,7 @@ def test_the_description_is_private_and_complete(root: Path, page: dict[str, Any
             "datadog",
         }
         assert set(region["s3"]) == {"endpoint", "bucket", "key", "secret", "reader_key", "reader_secret"}
-        assert set(region["pinecone"]) == {"control_host", "index_host", "index", "key"}
+        assert set(region["pinecone"]) == {"control_host", "index_host", "index", "key", "reader_key"}
         assert set(region["logs"]) == {"endpoint", "region"}
     for store in ("certificates", "backups"):
         assert set(page[store]) == {"endpoint", "bucket", "key", "secret"}

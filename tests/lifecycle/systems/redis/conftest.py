@@ -17,7 +17,8 @@ from tests.lifecycle.systems.redis.parts import MAP, NUMBER, OTHER
 
 @pytest.fixture(scope="session")
 def place(stack: dict[str, Any]) -> dict[str, str]:
-    return {"url": stack["regions"]["us-east-1"]["redis"]}
+    region = stack["regions"]["us-east-1"]
+    return {"url": region["redis"], "reader_url": region["redis_reader"]}
 
 
 @pytest.fixture(scope="session")
