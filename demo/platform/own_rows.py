@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import psycopg2
@@ -19,6 +20,7 @@ from demo.stack.place import Place
 from lifecycle import tenants
 from lifecycle.engine.schedules import ensure_schedules
 from lifecycle.models import Contact, Environment, Tenant
+from lifecycle.participation import install
 
 ROLE_OF = {
     "officer": "compliance officer",
@@ -31,6 +33,7 @@ ROLE_OF = {
 }
 DATAMAP = ROOT / "demo" / "datamap.yaml"
 SCHEMA = ROOT / "demo" / "platform" / "schema.sql"
+FIRST_ID = {"us-east-1": 1, "us-west-2": 10**15}
 
 
 def seed_platform(stack: dict[str, Any]) -> None:
@@ -38,8 +41,8 @@ def seed_platform(stack: dict[str, Any]) -> None:
     access.ensure_groups()
     ensure_schedules()
     people(stack["demo"]["users"])
-    for region in stack["regions"].values():
-        apply_schema(region["postgres"])
+    for name, region in stack["regions"].items():
+        apply_schema(region["postgres"], name)
     tenants.publish_map(DATAMAP.read_text(), actor=SYSTEM)
     for each in CUSTOMERS:
         enrol(each)
@@ -60,15 +63,15 @@ def people(passwords: dict[str, str]) -> None:
         user.groups.set([Group.objects.get(name=role)])
 
 
-def apply_schema(dsn: str) -> None:
-    """The platform's own tables in one region."""
-    connection = psycopg2.connect(dsn)
-    try:
-        with connection, connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(7301)")
-            cursor.execute(SCHEMA.read_text())
-    finally:
-        connection.close()
+def apply_schema(dsn: str, region: str) -> None:
+    """The platform's own tables in one region, and what it needs to take part in moves."""
+    with closing(psycopg2.connect(dsn)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(7301)")
+        cursor.execute(SCHEMA.read_text())
+        # The regions' numbers never meet, so that a moved tenant's rows collide with nobody's.
+        first = FIRST_ID[region]
+        cursor.execute("SELECT setval('platform_ids', %s) FROM platform_ids WHERE last_value < %s", [first, first])
+    install(dsn, region)
 
 
 @transaction.atomic
@@ -110,7 +113,11 @@ def places(region: str) -> dict[str, dict[str, str]]:
         for name in ("endpoint", "bucket", "key", "secret", "reader_key", "reader_secret")
     }
     return {
-        "postgresql": {"dsn": of("postgres"), "reader_dsn": of("postgres_reader")},
+        "postgresql": {
+            "dsn": of("postgres"),
+            "reader_dsn": of("postgres_reader"),
+            "mover_dsn": of("postgres_mover"),
+        },
         "pinecone": {
             name: of(f"pinecone/{name}")
             for name in ("control_host", "index_host", "index", "key", "reader_key")

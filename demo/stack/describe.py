@@ -14,6 +14,7 @@ def _region(place: Place, region: str) -> dict[str, Any]:
     pinecone = ours.address(place, ours.pinecone_name(region))
     return {
         "postgres": postgres.dsn(place, cluster, "app", "app"),
+        "postgres_mover": postgres.dsn(place, cluster, "mover", "app"),
         "postgres_reader": postgres.dsn(place, cluster, "app_reader", "app"),
         "redis": valkey.url(place, region),
         "redis_reader": valkey.reader_url(place, region),

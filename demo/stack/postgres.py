@@ -15,7 +15,7 @@ from demo.stack.server import Server, needs_other_owner, unprivileged
 
 CONTROL = "postgres-control"
 CONTROL_ROLES = ("lifecycle_owner", "lifecycle_app", "lifecycle_auditor")
-REGION_ROLES = ("app", "app_reader")
+REGION_ROLES = ("app", "app_reader", "mover")
 
 # No personal data may reach a server log: statements and their parameters are never written there.
 OPTIONS = {
@@ -23,8 +23,13 @@ OPTIONS = {
     "unix_socket_directories": "",
     "wal_level": "logical",
     "max_connections": "200",
-    "max_replication_slots": "40",
-    "max_wal_senders": "40",
+    "max_replication_slots": "60",
+    "max_wal_senders": "60",
+    "max_worker_processes": "70",
+    "max_logical_replication_workers": "60",
+    "max_sync_workers_per_subscription": "4",
+    "max_active_replication_origins": "60",
+    "wal_receiver_timeout": "5s",
     "shared_buffers": "64MB",
     "fsync": "off",
     "synchronous_commit": "on",
@@ -136,10 +141,16 @@ def _set_up(place: Place, name: str) -> None:
     grants = _control_grants() if is_control else _region_grants()
     _run(place, name, "template1", *grants)
     _make_database(place, name, database, owner)
+    if not is_control:
+        _run(place, name, database, *_mover_grants())  # a database older than the role has no copy of template1's
 
 
 def _make_role(place: Place, name: str, role: str) -> None:
-    creator = {"lifecycle_owner": "CREATEDB", "app": "CREATEDB REPLICATION"}.get(role, "NOCREATEDB")
+    creator = {
+        "lifecycle_owner": "CREATEDB",
+        "app": "CREATEDB REPLICATION",
+        "mover": "REPLICATION NOCREATEDB INHERIT",
+    }.get(role, "NOCREATEDB")
     statement = sql.SQL(
         "DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {text}) THEN CREATE ROLE {role}; "
         "END IF; END $$; ALTER ROLE {role} LOGIN " + creator + " PASSWORD {password}"
@@ -180,4 +191,18 @@ def _region_grants() -> tuple[str, ...]:
         f"{as_owner} GRANT SELECT ON TABLES TO app_reader",
         f"{as_owner} GRANT SELECT ON SEQUENCES TO app_reader",
         f"{as_owner} GRANT SELECT ON LARGE OBJECTS TO app_reader",
+        *_mover_grants(),
+    )
+
+
+def _mover_grants() -> tuple[str, ...]:
+    """What moving tenants needs: streams, origins of our own writes, ending writers that hold up a fence."""
+    return (
+        "GRANT app TO mover WITH INHERIT TRUE, SET TRUE",
+        "GRANT pg_create_subscription, pg_monitor, pg_signal_backend TO mover",
+        "GRANT SET ON PARAMETER session_replication_role TO mover",
+        "DO $$ DECLARE f regprocedure; BEGIN "
+        "FOR f IN SELECT oid FROM pg_proc WHERE proname ~ '^pg_(show_)?replication_origin' "
+        "LOOP EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO mover', f); END LOOP; "
+        "GRANT SELECT ON pg_replication_origin_status TO mover; END $$",
     )

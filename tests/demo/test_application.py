@@ -21,7 +21,7 @@ DATAMAP = load(own_rows.DATAMAP.read_text())
 @pytest.fixture(scope="module")
 def place(stack: dict[str, Any]) -> dict[str, Any]:
     region: dict[str, Any] = stack["regions"]["us-east-1"]
-    own_rows.apply_schema(region["postgres"])
+    own_rows.apply_schema(region["postgres"], "us-east-1")
     return region
 
 

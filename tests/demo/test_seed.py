@@ -21,8 +21,8 @@ TENANTS = ("a_b", "größe")  # one with a wildcard of SQL, one beyond ASCII
 
 @pytest.fixture(scope="module")
 def east(stack: dict[str, Any]) -> dict[str, Any]:
-    for region in stack["regions"].values():
-        own_rows.apply_schema(region["postgres"])
+    for name, region in stack["regions"].items():
+        own_rows.apply_schema(region["postgres"], name)
     place: dict[str, Any] = stack["regions"]["us-east-1"]
     return place
 
