@@ -163,12 +163,10 @@ class S3Mover:
             )
 
     def _copy_key(self, key: str, mine: History, theirs: History) -> int:
-        if self.here is None and not theirs:
+        # The applier may have been quicker.
+        if not theirs and (self.here is None or not self.pair.target.client.look(key)[0]):
             return self.pair.append(key, mine)
-        theirs = self.pair.target.history(key)  # the applier may have been quicker
-        if not theirs:
-            return self.pair.append(key, mine)
-        return self.pair.follow(key)
+        return self.pair.follow(key)[0]
 
     def _progress(self, cursor: dict[str, Any] | None, state: Mapping[str, Any]) -> Progress:
         note = "" if state["pass"] == 1 else f"pass {state['pass']}"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+from lifecycle.participation.digests import of_object
 from lifecycle.systems.movable import Kind
 from lifecycle.systems.pinecone.moving import PineconeMover
 from lifecycle.systems.s3.moving import S3Mover
 from tests.lifecycle.applier.conftest import applying, until
 from tests.lifecycle.systems.moving.world import BLUE, MAP, World, differences
 
+T = TypeVar("T")
+R = TypeVar("R")
 EACH = 100  # faults of each kind, in each store
 
 
@@ -36,14 +40,12 @@ def test_a_thousand_faults(world: World, tmp_path: Path) -> None:
 
 def _platform(world: World) -> list[str]:
     """What the tenant has before anything goes wrong: each key written twice, some deleted again, all on green."""
-    names = [f"doc-{n}" for n in range(4 * EACH + 50)]
-    versions = [(name, text) for text in ("draft", "final") for name in names]
-    _bulk(world, versions)
+    names = [f"doc-{n}" for n in range(3 * EACH + 50)]
     deleted = [f"gone-{n}" for n in range(EACH)]
-    _bulk(world, [(name, "final") for name in deleted])
+    _bulk(world, "draft", names[EACH : 2 * EACH])
+    _bulk(world, "final", [*names, *deleted])
     _caught_up(world)
-    for name in deleted:
-        world.blue.drop_versions(world.key(name))
+    _side_by_side(lambda name: world.blue.drop_versions(world.key(name)), deleted)
     world.blue.delete_vectors(world.namespace, [f"{name}#0" for name in deleted])
     rows = [("s3", world.key(name), "delete", "") for name in deleted]
     rows += [("pinecone", _vector_key(world, name), "delete", "") for name in deleted]
@@ -52,22 +54,15 @@ def _platform(world: World) -> list[str]:
     return names
 
 
-def _bulk(world: World, versions: list[tuple[str, str]]) -> None:
-    rows = []
-    for name, text in versions:
-        body = _body(name, text)
-        world.blue.put(world.key(name), body)
-        rows.append(("s3", world.key(name), "put", hashlib.sha256(body).hexdigest()))
-    by_text: dict[str, list[str]] = {}
-    for name, text in versions:
-        by_text.setdefault(text, []).append(name)
-    for text, names in by_text.items():
-        made = [world.vector(name, text) for name in names]
-        world.blue.upsert(world.namespace, made)
-        rows += [
-            ("pinecone", _vector_key(world, n), "put", world.digest(v))
-            for n, v in zip(names, made, strict=True)
-        ]
+def _bulk(world: World, text: str, names: list[str]) -> None:
+    _side_by_side(lambda name: world.blue.put(world.key(name), _body(name, text)), names)
+    made = [world.vector(name, text) for name in names]
+    world.blue.upsert(world.namespace, made)
+    rows = [("s3", world.key(name), "put", of_object(_body(name, text))) for name in names]
+    rows += [
+        ("pinecone", _vector_key(world, name), "put", world.digest(vector))
+        for name, vector in zip(names, made, strict=True)
+    ]
     world.say_all(rows)
 
 
@@ -84,25 +79,32 @@ def _caught_up(world: World) -> None:
 
 
 def _plant_objects(world: World, names: list[str]) -> dict[tuple[str, str], Kind]:
-    planted: dict[tuple[str, str], Kind] = {}
-    for n in range(EACH):
+    green = world.green
+
+    def plant(n: int) -> dict[tuple[str, str], Kind]:
         missing, stale, corrupted = (names[n + at * EACH] for at in range(3))
         if n % 2:
-            world.green.drop_versions(world.key(missing))
+            green.drop_versions(world.key(missing))
         else:
-            world.green.s3.delete_object(Bucket=world.green.bucket, Key=world.key(missing))
-        world.green.put(world.key(stale), _body(stale, "draft"))
-        world.green.put(world.key(corrupted), _body(corrupted, "fiNal"))
-        world.green.put(world.key(f"gone-{n}"), _body(f"gone-{n}", "final"))
-        world.green.put(world.key(f"foreign-{n}"), b"whose?")
-        planted |= {
+            green.s3.delete_object(Bucket=green.bucket, Key=world.key(missing))
+        green.put(world.key(stale), _body(stale, "draft"))
+        green.put(world.key(corrupted), _body(corrupted, "fiNal"))
+        green.put(world.key(f"gone-{n}"), _body(f"gone-{n}", "final"))
+        green.put(world.key(f"foreign-{n}"), b"whose?")
+        return {
             ("s3", world.key(missing)): Kind.MISSING,
             ("s3", world.key(stale)): Kind.STALE,
             ("s3", world.key(corrupted)): Kind.CORRUPTED,
             ("s3", world.key(f"gone-{n}")): Kind.RESURRECTED,
             ("s3", world.key(f"foreign-{n}")): Kind.FOREIGN,
         }
-    return planted
+
+    return {at: kind for found in _side_by_side(plant, range(EACH)) for at, kind in found.items()}
+
+
+def _side_by_side(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    with ThreadPoolExecutor(12) as pool:
+        return list(pool.map(work, items))
 
 
 def _plant_vectors(world: World, names: list[str]) -> dict[tuple[str, str], Kind]:

@@ -16,11 +16,12 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 from lifecycle.systems.base import Permanent, Transient
 from lifecycle.systems.s3.moves.http import Line, Reply
+from lifecycle.systems.s3.wire import Answer, Wire
 
 SECONDS = 60.0
 _REGION = re.compile(r"s3[.-]([a-z]{2}(?:-[a-z]+)+-\d)\.amazonaws\.com")
@@ -67,17 +68,21 @@ class Client:
         tagged = reply.headers.get("x-amz-tagging-count", "0") != "0"
         return Content(reply.body, kept, hashlib.sha256(reply.body).hexdigest(), tagged)
 
+    def look(self, key: str) -> tuple[bool, dict[str, str] | None]:
+        """Whether the bucket (one that keeps versions) knows a key at all, and what a reader's HEAD tells."""
+        reply = self.ask("HEAD", key, {})
+        if reply.status == 404:
+            return reply.headers.get("x-amz-delete-marker") == "true", None
+        _accept(reply, 200)
+        return True, _described(reply)
+
     def head(self, key: str, version: str = "") -> dict[str, str] | None:
-        """What describes a version, as `read` gives it, without its bytes."""
+        """What describes a version, as `read` gives it and with its length, without its bytes."""
         reply = self.ask("HEAD", key, {"versionId": version} if version else {})
         if reply.status in (404, 405):
             return None
         _accept(reply, 200)
-        return _kept(reply.headers) | {
-            name: value
-            for name, value in reply.headers.items()
-            if name == "x-amz-tagging-count" and value != "0"
-        }
+        return _described(reply)
 
     def put_tags(self, key: str, version: str, tags: str) -> None:
         """Sets the tags of a version, given in the form of the x-amz-tagging header."""
@@ -213,6 +218,30 @@ class Client:
                 made = hmac.new(made, part.encode(), hashlib.sha256).digest()
             self._keys = {day: made}
         return made
+
+
+class Listings(Wire):
+    """The wire that listings are read with, on the client's quick connections and signatures."""
+
+    def __init__(self, client: Client, place: Mapping[str, str]) -> None:
+        super().__init__(place, place["key"], place["secret"])
+        self._client = client
+
+    def _exchange(self, method: str, path: str, body: bytes, ends: datetime | None, seconds: float) -> Answer:
+        target, _, query = path.partition("?")
+        if ends is not None or body or unquote(target).rpartition("/")[2] != self.bucket:
+            return super()._exchange(method, path, body, ends, seconds)
+        reply = self._client.ask(method, "", dict(parse_qsl(query, keep_blank_values=True)))
+        return Answer(reply.status, reply.headers, reply.body)
+
+
+def _described(reply: Reply) -> dict[str, str]:
+    beside = {
+        name: value
+        for name, value in reply.headers.items()
+        if name == "content-length" or (name == "x-amz-tagging-count" and value != "0")
+    }
+    return _kept(reply.headers) | beside
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

@@ -49,10 +49,10 @@ class S3Follower:
         return None
 
     def _put(self, change: Change) -> None:
-        if change.sha256 and self._sha256(self.pair.target, change.key) == change.sha256:
+        known, head = self.pair.target.client.look(change.key)
+        if change.sha256 and head is not None and self._sha256(change.key, head) == change.sha256:
             return  # the application wrote both regions itself, or an earlier try ended here
-        self.pair.follow(change.key)
-        found = self._sha256(self.pair.target, change.key)
+        _, found = self.pair.follow(change.key, known=known)
         if change.sha256:
             if found != change.sha256:
                 raise Transient("The owner's store does not hold what its rows say; it may be newer already.")
@@ -80,16 +80,10 @@ class S3Follower:
         if live(mine) and age(change) < LINGER:
             raise Transient("The owner's store still shows an object that its rows deleted.")
 
-    def _sha256(self, side: Side, key: str) -> str:
-        """The digest of what a reader gets; "" for nothing."""
-        head = side.client.head(key)
-        if head is None:
-            return ""
+    def _sha256(self, key: str, head: Mapping[str, str]) -> str:
+        """The digest of what readers of the target get; "" for nothing."""
+        target = self.pair.target
         if int(head.get("content-length", "0")) >= large.LARGE:
-            return large.digest(side.place, key, "")
-        content = side.client.read(key)
+            return large.digest(target.place, key, "")
+        content = target.client.read(key)
         return "" if content is None else content.sha256
-
-
-def _age(change: Change) -> float:
-    return age(change)

@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lifecycle.systems.base import Transient
-from lifecycle.systems.s3.kinds import MARKER, UPLOAD
-from lifecycle.systems.s3.listing import Listed, of_key
+from lifecycle.systems.s3.kinds import MARKER
+from lifecycle.systems.s3.listing import Listed, versions
 from lifecycle.systems.s3.moves import large
-from lifecycle.systems.s3.moves.client import Client, Content, names_of
-from lifecycle.systems.s3.wire import Wire
+from lifecycle.systems.s3.moves.client import Client, Content, Listings, names_of
 
 _REMEMBERED = 100_000
 _LOOKS = 3
+_PAGE = 100  # versions of one key asked for at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +38,19 @@ class Side:
     def __init__(self, place: Mapping[str, str]) -> None:
         self.place = place
         self.client = Client(place)
-        self.wire = Wire(place, place["key"], place["secret"])
+        self.wire = Listings(self.client, place)
 
     def history(self, key: str) -> History:
         """Every version and marker of exactly one key."""
-        return history(entry for entry in of_key(self.wire, key) if entry.kind != UPLOAD)
+        found: list[Listed] = []
+        after: dict[str, str] | None = None
+        while True:
+            page = versions(self.wire, key, after, _PAGE)
+            found += [entry for entry in page.entries if entry.key == key]
+            after = page.more
+            # Keys that merely begin with this one come behind it.
+            if after is None or (page.entries and page.entries[-1].key > key):
+                return history(found)
 
     def print_of(self, key: str, version: Version) -> str:
         """What a version is, from its bytes: sha256 of content, and of what describes it. "" where it is gone."""
@@ -133,9 +141,9 @@ class Pair:
             same += 1
         return same
 
-    def append(self, key: str, versions: Sequence[Version]) -> int:
+    def append(self, key: str, missing: Sequence[Version]) -> int:
         """Copies versions of the source, in their order, as the target's newest; returns bytes. Each is read back."""
-        return sum(self._one(key, version) for version in versions)
+        return sum(self._one(key, version) for version in missing)
 
     def level(self, key: str) -> int:
         """Brings the target's history of a key level with the source's; what only the target has goes, last.
@@ -149,14 +157,19 @@ class Pair:
             self.target.client.remove(key, version.id)
         return moved
 
-    def follow(self, key: str) -> int:
-        """Appends what the target lacks of a key's history and removes nothing. Returns bytes copied."""
-        mine, theirs = self.source.history(key), self.target.history(key)
+    def follow(self, key: str, *, known: bool = True) -> tuple[int, str]:
+        """Appends what the target lacks of a key's history and removes nothing. `known` False: the target has none.
+
+        Returns bytes copied, and the sha256 of what readers of the target then get ("" for nothing).
+        """
+        mine = self.source.history(key)
+        theirs = self.target.history(key) if known else ()
         same = self.agree(key, mine, theirs)
         missing = mine[same:]
         if not missing and mine and len(theirs) > same:
             missing = mine[-1:]  # something else lies on top
-        return self.append(key, missing)
+        moved = self.append(key, missing)
+        return moved, self.source.print_of(key, mine[-1]).partition("/")[0] if live(mine) else ""
 
     def _one(self, key: str, version: Version) -> int:
         if version.marker:

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import redis
@@ -23,7 +23,7 @@ MAP = DataMap(1, "0", keys=Keys(families=(Key("session:{tenant}:{user}"), Key("q
 class _Service(BaseHTTPRequestHandler):
     """A service that remembers what it was asked, and fails one question."""
 
-    asked: list[tuple[str, str, str, str]]
+    asked: ClassVar[list[tuple[str, str, str, str]]]
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -39,10 +39,12 @@ class _Service(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service() -> Iterator[tuple[str, list[tuple[str, str, str, str]]]]:
-    handler = type("Service", (_Service,), {"asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    class Handler(_Service):
+        asked: ClassVar[list[tuple[str, str, str, str]]] = []
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler.asked
+    yield f"http://127.0.0.1:{server.server_port}", Handler.asked
     server.shutdown()
     server.server_close()
 

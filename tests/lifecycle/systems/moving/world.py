@@ -112,7 +112,7 @@ class Region:
         """Digests of the vectors that reads show."""
         found: dict[str, str] = {}
         for start in range(0, len(ids), 50):
-            query = [("namespace", namespace), *(("ids", each) for each in ids[start : start + 50])]
+            query = {"namespace": namespace, "ids": ids[start : start + 50]}
             body = self._http.get("/vectors/fetch", params=query).json()
             found |= {
                 k: of_vector(v["values"], v.get("metadata")) for k, v in body.get("vectors", {}).items()
