@@ -59,6 +59,9 @@ class Traffic(Protocol):
     def read(self, tenant: str) -> Split:
         """The split in force. Raises Unreachable."""
 
+    def moving(self) -> Mapping[str, Split]:
+        """The splits in force of all moving tenants. Raises Unreachable."""
+
     def apply(self, tenant: str, split: Split) -> None:
         """Puts the split in force, and keeps it over a restart. Raises Refused, Unreachable."""
 
@@ -74,5 +77,7 @@ class Traffic(Protocol):
 def checked(name: str) -> str:
     """`name` if it can stand in a load balancer's tables. Raises Refused."""
     if not _NAME.fullmatch(name):
-        raise Refused("Names of tenants and regions have 1 to 64 letters, digits and . _ @ - at a load balancer.")
+        raise Refused(
+            "Names of tenants and regions have 1 to 64 letters, digits and . _ @ - at a load balancer."
+        )
     return name

@@ -37,6 +37,10 @@ class HAProxy:
         found = self._moves().get(checked(tenant))
         return found[0] if found else Split(self._homes().get(tenant, self._default))
 
+    def moving(self) -> Mapping[str, Split]:
+        """The splits of all moving tenants. Raises Unreachable."""
+        return {tenant: split for tenant, (split, _) in self._moves().items()}
+
     def apply(self, tenant: str, split: Split) -> None:
         """Puts the split in force and keeps it over a restart. Raises Refused without the lock, Unreachable."""
         if self._lock is None:
@@ -129,7 +133,9 @@ class HAProxy:
                 line.sendall(command.encode() + b"\n")
                 answer = b"".join(iter(lambda: line.recv(65536), b"")).decode().strip()
         except OSError as failure:
-            raise Unreachable(f"HAProxy's runtime socket doesn't answer ({failure.strerror or failure}).") from None
+            raise Unreachable(
+                f"HAProxy's runtime socket doesn't answer ({failure.strerror or failure})."
+            ) from None
         if answer.startswith(("Unknown map", "Unknown command", "No such server", "Permission denied")):
             raise Refused(f"HAProxy refused a command: {answer.splitlines()[0]}")
         return answer
@@ -154,5 +160,7 @@ def _locked(path: Path) -> io.TextIOWrapper:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
-        raise Refused(f"Another process may change weights here ({path}). Only one watchdog runs at a time.") from None
+        raise Refused(
+            f"Another process may change weights here ({path}). Only one watchdog runs at a time."
+        ) from None
     return file

@@ -80,6 +80,11 @@ class Leases:
         with self._lock:
             self._known.pop(tenant, None)
 
+    def any(self) -> bool:
+        """Whether any lease is being renewed."""
+        with self._lock:
+            return any(each.renewing for each in self._known.values())
+
     def renew(self, line: Line, clock: Clock, seconds: float = 0.4) -> set[str]:
         """Renews all leases of the region in one statement; returns the tenants that it renewed. Raises Unreachable."""
         with self._lock:

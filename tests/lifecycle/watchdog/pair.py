@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import threading
 import time
@@ -119,7 +120,7 @@ class Writers:
     def pause(self, since: float) -> float:
         """The longest time without an acknowledged write, in seconds, from `since` on."""
         at = sorted(moment for _, _, moment in self.acknowledged if moment >= since)
-        return max(b - a for a, b in zip(at, at[1:], strict=False))
+        return max(b - a for a, b in itertools.pairwise(at))
 
     def _write(self) -> None:
         lines = {region: psycopg2.connect(dsn) for region, dsn in self.pair.dsn.items()}

@@ -1,0 +1,365 @@
+"""The watch: keeps weights, owners and leases where the orders want them, and takes a bad green back by itself.
+
+It needs the load balancer's socket, the two regions' databases and its state folder, nothing else: with the control
+database, the workers, Redis and Prometheus dead it goes on with what it last knew.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from lifecycle.health.gates import Limits, State, Verdict, judge
+from lifecycle.health.meter import Meter
+from lifecycle.systems.base import Permanent
+from lifecycle.traffic.base import Split, Unreachable
+from lifecycle.traffic.haproxy import HAProxy
+from lifecycle.watchdog.facts import View
+from lifecycle.watchdog.hands import Hand, Settled
+from lifecycle.watchdog.orders import Desk, Order
+from lifecycle.watchdog.probing import Prober, Target
+from lifecycle.watchdog.regions import Regions
+from lifecycle.watchdog.state import Book, Move
+
+log = logging.getLogger("lifecycle.watchdog")
+
+FEW = 10  # so many moves are judged twice a second, more once
+_CUTTING = frozenset({"health", "database", "answers"})
+_RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Resolved addresses of one region of a move; secrets."""
+
+    dsn: str
+    app: str
+
+
+class Watch:
+    """One watchdog. `resolve` turns a reference into what it stands for; `edge` is the load balancer's address."""
+
+    def __init__(
+        self,
+        *,
+        desk: Desk,
+        book: Book,
+        traffic: HAProxy,
+        meter: Meter,
+        resolve: Callable[[str], str],
+        edge: str,
+    ) -> None:
+        self._desk, self._book, self._traffic, self._meter, self._edge = desk, book, traffic, meter, edge
+        self._resolve = resolve
+        self._regions = Regions()
+        self._prober = Prober(lambda migration: self._expected(migration))
+        self._hands = ThreadPoolExecutor(16, thread_name_prefix="hand")
+        self._lock = threading.RLock()
+        self._moves = book.read()
+        self._views: dict[str, View] = {}
+        self._busy: dict[str, Future[Settled]] = {}
+        self._not_before: dict[str, float] = {}
+        self._said: dict[str, Mapping[str, Any]] = {}
+        self._verdicts: dict[str, Verdict] = {}
+        self._stop = threading.Event()
+        self._took = 0.0
+
+    def run(self) -> None:
+        """Watches until `close`."""
+        self._adopt()
+        self._desk.start()
+        judged = read = 0.0
+        while not self._stop.is_set():
+            began = time.monotonic()
+            try:
+                self._follow()
+                self._assert_weights()
+                self._assert_owners()
+                if began - judged >= (0.5 if len(self._moves) <= FEW else 1.0) - 0.02:
+                    judged = began
+                    self._judge()
+                if began - read >= 0.98:
+                    read = began
+                    self._read()
+                self._save()
+            except Unreachable as failure:
+                log.error("%s Weights can't be changed until it does.", failure)
+            except Exception:
+                # The watch must go on: the next look may succeed, and the heartbeat says how long one took.
+                log.exception("One look of the watchdog failed.")
+            self._took = time.monotonic() - began
+            self._desk.changed.wait(max(0.02, (0.5 if len(self._moves) <= FEW else 1.0) - self._took))
+            self._desk.changed.clear()
+
+    def close(self) -> None:
+        """Ends the watch; weights and owners stay as they are, leases run out."""
+        self._stop.set()
+        self._desk.changed.set()
+        self._prober.close()
+        self._desk.close()
+        self._regions.close()
+        self._hands.shutdown(wait=False, cancel_futures=True)
+
+    def _adopt(self) -> None:
+        """First of all after a start: leases of what green owns are renewed again."""
+        for move in self._moves.values():
+            view = self._view(move)
+            if (
+                view is not None
+                and move.owner == move.order.green
+                and not move.latch
+                and not move.order.closed
+            ):
+                view.green.leases.adopt(move.order.tenant, move.epoch)
+
+    # What the orders say
+
+    def _follow(self) -> None:
+        orders = self._desk.orders()
+        if orders is None:
+            return
+        with self._lock:
+            for order in orders:
+                move = self._moves.get(order.migration)
+                if move is None:
+                    self._moves[order.migration] = Move(order, owner=order.blue)
+                elif order.epoch >= move.order.epoch:
+                    self._take(move, order)
+            for name in self._moves.keys() - {order.migration for order in orders}:
+                if name not in self._busy:
+                    self._drop(name)
+
+    def _take(self, move: Move, order: Order) -> None:
+        if move.latch:
+            written = self._desk.latch_written_at(order.migration)
+            if written is not None and not order.latched and order.epoch > written:
+                log.warning("%s: a new decision clears the latch.", order.migration)
+                self._desk.forget_latch(order.migration)
+                move.latch, move.latch_at, move.conflicts = "", "", None
+            elif written is None:
+                self._desk.tell_latch(order.migration, move.latch)
+        changed = (order.share, order.owner) != (move.order.share, move.order.owner)
+        if changed and order.migration in self._views:
+            self._views[order.migration].since = time.monotonic()
+        move.order = order
+
+    def _drop(self, name: str) -> None:
+        move = self._moves.pop(name)
+        self._meter.forget(move.order.tenant)
+        self._views.pop(name, None)
+        self._said.pop(name, None)
+        self._verdicts.pop(name, None)
+
+    def _view(self, move: Move) -> View | None:
+        """The instruments of one move; None while its places can't be resolved."""
+        name = move.order.migration
+        if name not in self._views:
+            try:
+                blue, green = (
+                    self._places(move.order, "blue_places"),
+                    self._places(move.order, "green_places"),
+                )
+            except Permanent as failure:
+                log.error("%s: %s", name, failure)
+                return None
+            b, g = (
+                self._regions.get(move.order.blue, blue.dsn),
+                self._regions.get(move.order.green, green.dsn),
+            )
+            forth, back = self._regions.flow(b, g), self._regions.flow(g, b)
+            self._views[name] = View(move, b, g, forth, back, time.monotonic())
+        return self._views[name]
+
+    def _places(self, order: Order, key: str) -> Places:
+        found = order.settings.get(key)
+        if not found or not found.get("dsn"):
+            raise Permanent(f"The order names no {key}.dsn, so nothing can be watched there.")
+        return Places(self._resolve(found["dsn"]), self._resolve(found["app"]) if found.get("app") else "")
+
+    # Weights
+
+    def _split(self, move: Move) -> Split:
+        order = move.order
+        if order.closed:
+            return Split(order.owner)
+        return Split(order.blue, order.green, 0 if move.latch else order.share)
+
+    def _assert_weights(self) -> None:
+        moving = self._traffic.moving()
+        for move in list(self._moves.values()):
+            wanted = self._split(move)
+            if move.order.closed:
+                # First the route, then the end of the split: requests go where they are understood all along.
+                if move.done < move.order.epoch:
+                    to_green = move.order.owner == move.order.green and not move.latch
+                    wanted = Split(move.order.blue, move.order.green, 100 if to_green else 0)
+                elif move.order.tenant not in moving:
+                    continue
+            if moving.get(move.order.tenant) != wanted:
+                self._apply(move, wanted)
+
+    def _apply(self, move: Move, split: Split) -> None:
+        began = time.monotonic()
+        self._traffic.apply(move.order.tenant, split)
+        view = self._views.get(move.order.migration)
+        if view is not None:
+            view.apply_s, view.since = time.monotonic() - began, time.monotonic()
+        log.info("%s: %d %% to %s.", move.order.migration, split.share, split.target or split.home)
+
+    # Owners
+
+    def _assert_owners(self) -> None:
+        for name, move in list(self._moves.items()):
+            future = self._busy.get(name)
+            if future is not None:
+                if not future.done():
+                    continue
+                del self._busy[name]
+                self._settled(move, future.result())
+            if self._is_due(move):
+                self._reach(name, move)
+
+    def _is_due(self, move: Move) -> bool:
+        if self._not_before.get(move.order.migration, 0.0) > time.monotonic():
+            return False
+        return not move.settled or move.owner != self._owner(move) or move.done < move.order.epoch
+
+    def _owner(self, move: Move) -> str:
+        return move.order.blue if move.latch else move.order.owner
+
+    def _reach(self, name: str, move: Move) -> None:
+        view = self._view(move)
+        if view is None:
+            self._not_before[name] = time.monotonic() + _RETRY_S
+            return
+        owner, order = self._owner(move), move.order
+        hand = Hand(move, view.blue, view.green, self._save)
+        if order.closed and not move.latch:
+            self._busy[name] = self._hands.submit(hand.close_for_good, owner)
+        else:
+            self._busy[name] = self._hands.submit(hand.settle, owner, blocked=view.blocked)
+        # Whoever waits for the hand is told at once, not at the next look.
+        self._busy[name].add_done_callback(lambda _done: self._desk.changed.set())
+
+    def _settled(self, move: Move, settled: Settled) -> None:
+        order, view = move.order, self._views.get(move.order.migration)
+        if settled.flip is not None and view is not None:
+            view.since = time.monotonic()
+        if settled.why:
+            move.settled = False
+            self._not_before[order.migration] = time.monotonic() + _RETRY_S
+            self._outcome(move, {"state": "waiting", "why": settled.why})
+            return
+        move.settled = settled.owner == self._owner(move)
+        if move.latch and (order.share or order.owner != order.blue):
+            self._outcome(move, {"state": "refused", "why": f"It went back: {move.latch}"}, settled)
+            move.done = max(move.done, order.epoch)
+            return
+        if not move.settled:
+            return
+        if order.closed:
+            self._traffic.apply(order.tenant, self._split(move))
+        move.done = max(move.done, order.epoch)
+        self._outcome(move, {"state": "done", "why": ""}, settled)
+
+    def _outcome(self, move: Move, said: dict[str, Any], settled: Settled | None = None) -> None:
+        outcome = {"epoch": move.order.epoch, "owner": move.owner, "route_epoch": move.epoch, **said}
+        if settled is not None and settled.flip is not None:
+            outcome |= {
+                "pause_ms": round(settled.flip.pause_ms, 1),
+                "drained": settled.flip.drained,
+                "taken_over": settled.flip.taken_over,
+                "ended_writers": settled.flip.ended_writers,
+            }
+        if outcome != self._said.get(move.order.migration):
+            self._said[move.order.migration] = outcome
+            self._desk.tell_outcome(move.order, outcome)
+
+    # Judgement
+
+    def _judge(self) -> None:
+        self._measure()
+        for name, move in list(self._moves.items()):
+            view = self._view(move) if move.order.watched and not move.order.closed else None
+            if view is None:
+                continue
+            share = 0 if move.latch else move.order.share
+            facts = view.facts(self._meter, self._prober, share)
+            verdict = judge(facts, Limits.of(dict(move.order.settings.get("gates", {}))))
+            self._verdicts[name] = verdict
+            if (
+                verdict.state is State.TRIP
+                and not move.latch
+                and (share or facts.owner_green or name in self._busy)
+            ):
+                self._trip(name, move, view, verdict)
+
+    def _measure(self) -> None:
+        """Tells the instruments whom to measure."""
+        targets, tenants = [], dict[str, set[str]]()
+        for name, move in self._moves.items():
+            if not move.order.watched or move.order.closed or (view := self._view(move)) is None:
+                continue
+            order = move.order
+            for region, key in ((view.blue, "blue_places"), (view.green, "green_places")):
+                tenants.setdefault(region.dsn, set()).add(order.tenant)
+                app = self._places(order, key).app
+                if app:
+                    targets.append(Target(name, region.name, order.tenant, app, touches=region is view.blue))
+        self._regions.share(tenants)
+        self._prober.tend(targets, self._edge)
+
+    def _trip(self, name: str, move: Move, view: View, verdict: Verdict) -> None:
+        """Back to blue: weights at once, then the record, then the owner."""
+        began = time.monotonic()
+        order = move.order
+        with self._lock:
+            move.latch = f"{verdict.gate}: {verdict.why}"
+            move.latch_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        view.green.leases.stop(order.tenant)
+        self._traffic.apply(order.tenant, self._split(move))
+        if verdict.gate in _CUTTING:
+            self._traffic.cut(order.tenant, order.green)
+        self._not_before.pop(name, None)
+        move.settled = False
+        if name not in self._busy:
+            self._reach(name, move)
+        self._save()
+        self._desk.tell_latch(name, move.latch)
+        log.warning(
+            "%s: tripped after %.0f ms of this look; %s", name, (time.monotonic() - began) * 1000, move.latch
+        )
+
+    def _expected(self, migration: str) -> str:
+        """The golden answer: what blue said while it owned the tenant."""
+        move = self._moves.get(migration)
+        if move is None:
+            return ""
+        if not move.expected and move.owner == move.order.blue and not move.latch:
+            move.expected = self._prober.answer(migration, move.order.blue)
+        return move.expected
+
+    # What others see
+
+    def _read(self) -> None:
+        latched = []
+        for name, move in self._moves.items():
+            if move.latch:
+                latched.append(name)
+            view, verdict = self._views.get(name), self._verdicts.get(name)
+            if view is not None and verdict is not None and move.order.watched:
+                share = 0 if move.latch else move.order.share
+                self._desk.tell_reading(name, view.reading(self._meter, share, verdict))
+        age = self._desk.age()
+        detail = {"moves": len(self._moves), "look_ms": round(self._took * 1000, 1), "latched": latched[:50]}
+        self._desk.tell_alive(detail | {"orders_age_s": round(min(age, 1e6), 1)})
+
+    def _save(self) -> None:
+        with self._lock:
+            self._book.write({name: replace(move) for name, move in self._moves.items()})
