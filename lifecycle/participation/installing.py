@@ -19,7 +19,11 @@ def install(dsn: str, region: str) -> None:
     """
     text = SCHEMA.read_text()
     mark = f"lifecycle.participation {hashlib.sha256(text.encode()).hexdigest()}"
-    with closing(psycopg2.connect(dsn, connect_timeout=10)) as connection, connection, connection.cursor() as cursor:
+    with (
+        closing(psycopg2.connect(dsn, connect_timeout=10)) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         cursor.execute(
             "SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = 'lifecycle'"

@@ -101,7 +101,9 @@ BEGIN
 END $$;
 
 -- First statement of every write transaction of a tenant. Only in READ COMMITTED: an older snapshot hides the fence.
-CREATE OR REPLACE FUNCTION lifecycle.begin_write(tenant text, OUT epoch bigint, OUT soak text, OUT slot text)
+DROP FUNCTION IF EXISTS lifecycle.begin_write(text);
+CREATE FUNCTION lifecycle.begin_write(
+    tenant text, OUT epoch bigint, OUT soak text, OUT slot text, OUT lease_until timestamptz)
 LANGUAGE plpgsql SET lock_timeout = '2s' AS $$
 DECLARE
     r lifecycle.route;
@@ -129,6 +131,7 @@ BEGIN
     epoch := coalesce(r.epoch, 0);
     soak := coalesce(r.soak, 'fast');
     slot := coalesce(r.slot, '');
+    lease_until := coalesce(r.lease_until, 'infinity');
 END $$;
 
 CREATE OR REPLACE FUNCTION lifecycle.check_pass() RETURNS trigger
@@ -149,6 +152,14 @@ BEGIN
             DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION lifecycle.check_pass();
     END IF;
 END $$;
+
+-- Asked after a commit: was the lease still good then? Whoever owns it now: a regular change of owner waited for us.
+CREATE OR REPLACE FUNCTION lifecycle.leased(tenant text, known_epoch bigint, known_lease timestamptz) RETURNS boolean
+LANGUAGE sql VOLATILE AS $$
+    SELECT clock_timestamp() < greatest(known_lease, (
+        SELECT t.lease_until FROM lifecycle.route t
+        WHERE t.tenant_id = tenant AND t.epoch = known_epoch AND t.owner = lifecycle.region()))
+$$;
 
 -- Whether the other region has flushed all up to `target`, waiting at most `limit_ms`. Null: there is no such slot.
 CREATE OR REPLACE FUNCTION lifecycle.confirmed(slot text, target pg_lsn, limit_ms integer) RETURNS boolean
