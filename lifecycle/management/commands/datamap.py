@@ -1,20 +1,21 @@
-"""`manage.py datamap check|publish|show`."""
+"""`manage.py datamap check|publish|prepare|show`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from lifecycle import tenants
+from lifecycle import places, tenants
 from lifecycle.management.nouns import Answer, NounCommand, Options
 from lifecycle.management.people import acting_user, add_as
-from lifecycle.models import DataMapVersion, Tenant
+from lifecycle.models import DataMapVersion, Environment, Tenant
+from lifecycle.systems.postgresql.streams import identity
 
 
 class Command(NounCommand):
     """The data map: where tenant and user data lies."""
 
-    help = "The data map: check, publish, show."
+    help = "The data map: check, publish, prepare, show."
 
     def add_verbs(self) -> None:
         check = self.verb(
@@ -24,6 +25,12 @@ class Command(NounCommand):
         publish = self.verb("publish", self.publish, "put a new version in force")
         publish.add_argument("file", metavar="FILE")
         add_as(publish)
+        prepare = self.verb(
+            "prepare",
+            self.prepare,
+            "give a region's tables what moving a tenant needs; writers go on meanwhile",
+        )
+        prepare.add_argument("--region", required=True)
         self.verb("show", self.show, "the version in force")
 
     def check_map(self, options: Options) -> Answer:
@@ -48,6 +55,23 @@ class Command(NounCommand):
         """Publishes a file."""
         row = tenants.publish_map(Path(options["file"]).read_text(), actor=acting_user(options))
         return {"version": row.version, "digest": row.digest}
+
+    def prepare(self, options: Options) -> Answer:
+        """Exit code 1 when no environment in the region names a database."""
+        datamap, region = tenants.current_map(), options["region"]
+        here = Environment.objects.filter(region=region, gone_at=None)
+        found = [places.place(each, "postgresql") for each in here if "postgresql" in each.places]
+        addresses = sorted({place.get("mover_dsn") or place["dsn"] for place in found})
+        if not addresses:
+            sentence = f"No environment in {region} names a PostgreSQL database. Register one, then prepare."
+            return Answer({"region": region, "done": [], "filled": 0}, [sentence], code=1)
+        say = (lambda _sentence: None) if options["as_json"] else self.stdout.write
+        reports = [identity.prepare(address, datamap, say) for address in addresses]
+        done = [sentence for report in reports for sentence in report.done]
+        return Answer(
+            {"region": region, "done": done, "filled": sum(report.filled for report in reports)},
+            [f"{region} is ready for moves."],
+        )
 
     def show(self, options: Options) -> Answer:
         """The text in force."""
