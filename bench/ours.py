@@ -56,7 +56,8 @@ class Times:
 
 
 def prepare(system: str, tenant: str) -> CaseFile:
-    """Files and previews the request on a filled tenant and plants the canaries: what an approval would wait on."""
+    """What comes before the timed steps: the request filed and previewed on a filled tenant, the canaries planted and
+    seen by the verifier, as the step `plant` does it."""
     owner = customer(tenant)
     own_rows.enrol(owner)
     engineer = person(User.objects.get(username="engineer"), via="shell")
@@ -66,6 +67,8 @@ def prepare(system: str, tenant: str) -> CaseFile:
     context = BenchContext(request.pk, system)
     for line in file.lines(system):
         plant.plant(file, line, context)
+        file = cases.of_request(request)
+        plant.see(file, line, context)
     return cases.of_request(request)
 
 
@@ -93,7 +96,7 @@ def _verify(file: CaseFile, line: SystemLine) -> tuple[float, float]:
     left = 0
     with places.verifier(line.environment, line.system, file.datamap) as verifier:
         for chunk in line.chunks.order_by("index").iterator(chunk_size=1):
-            gone = [each for each in manifest.items(chunk, file.key) if each.action != Action.RETAIN]
+            gone = manifest.items(chunk, file.key).where(lambda run: run.action != Action.RETAIN)
             left += len(verifier.remaining(file.scope, gone))
         looked = time.perf_counter()
         cursor: Any = None

@@ -142,9 +142,9 @@ def _retained(file: CaseFile) -> list[dict[str, Any]]:
     counts: Counter[str] = Counter()
     for line in file.case.lines.all():
         for chunk in line.chunks.filter(pass_number=0):
-            for item in manifest.items(chunk, file.key):
-                if item.action == "retain" or item.category in file.scope.held_categories:
-                    counts[item.category] += 1
+            for run in manifest.items(chunk, file.key).runs:
+                if run.action == "retain" or run.category in file.scope.held_categories:
+                    counts[run.category] += len(run.keys)
     rows = []
     for category, number in sorted(counts.items()):
         rule = file.judgement.retained.get(category)

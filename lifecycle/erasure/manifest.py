@@ -6,7 +6,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import orjson
 import zstandard
 from django.db.models import Max
 from django.utils import timezone
@@ -14,9 +16,10 @@ from django.utils import timezone
 from compliance.sealing import seal, unseal
 from lifecycle.models import ManifestChunk, SystemLine
 from lifecycle.systems.base import Action, Item, key_hash
+from lifecycle.systems.items import Items, Run
 
 CHUNK = 5_000
-_ACTIONS = {str(each): each for each in Action}  # calling the enumeration costs more than the rest of an item
+_ACTIONS = {str(each): each for each in Action}
 
 
 def add(
@@ -29,21 +32,19 @@ def add(
     markers: frozenset[str] = frozenset(),
 ) -> ManifestChunk:
     """Seals one chunk at `index`; items whose key hash is among `markers` are ours and counted apart. Written again at the same index (a slice that was interrupted), it replaces itself."""
-    plain = json.dumps(
-        [[each.kind, each.key, each.category, str(each.action), each.size] for each in items]
-    ).encode()
+    listed = Items.of(items)
+    plain = _written(listed)
     before = (
         ManifestChunk.objects.filter(line=line, index=index - 1).values_list("digest", flat=True).first()
         or ""
     )
-    kinds = Counter(f"{each.kind}:{_counted_as(each, markers)}" for each in items)
     chunk, _ = ManifestChunk.objects.update_or_create(
         line=line,
         index=index,
         defaults={
             "pass_number": pass_number,
-            "count": len(items),
-            "kinds": dict(kinds),
+            "count": len(listed),
+            "kinds": dict(_kinds(listed, markers)),
             "sealed": seal(key, zstandard.compress(plain), _context(line, index)),
             "digest": hashlib.sha256(before.encode() + plain).hexdigest(),
             "erased_at": None,
@@ -52,8 +53,34 @@ def add(
     return chunk
 
 
-def _counted_as(item: Item, markers: frozenset[str]) -> str:
-    return "marker" if markers and key_hash(item.kind, item.key).hex() in markers else str(item.action)
+def _kinds(listed: Items, markers: frozenset[str]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for run in listed.runs:
+        ours = sum(key_hash(run.kind, key).hex() in markers for key in run.keys) if markers else 0
+        counts[f"{run.kind}:{run.action}"] += len(run.keys) - ours
+        counts[f"{run.kind}:marker"] += ours
+    return +counts
+
+
+def _written(listed: Items) -> bytes:
+    """JSON: [kind, category, action, keys, sizes] of each run."""
+    runs = [
+        [each.kind, each.category, str(each.action), list(each.keys), list(each.sizes)]
+        for each in listed.runs
+    ]
+    try:
+        return orjson.dumps(runs)
+    except (
+        orjson.JSONEncodeError
+    ):  # bytes that are not UTF-8 stand as lone surrogates, which json alone writes
+        return json.dumps(runs).encode()
+
+
+def _read(plain: bytes) -> Any:
+    try:
+        return orjson.loads(plain)
+    except orjson.JSONDecodeError:
+        return json.loads(plain)
 
 
 def next_index(line: SystemLine) -> int:
@@ -62,21 +89,21 @@ def next_index(line: SystemLine) -> int:
     return 0 if last is None else last + 1
 
 
-def items(chunk: ManifestChunk, key: bytes) -> list[Item]:
+def items(chunk: ManifestChunk, key: bytes) -> Items:
     """The items of one chunk, unsealed. Raises SealBroken when a byte of it was changed."""
     plain = zstandard.decompress(unseal(key, bytes(chunk.sealed), _context(chunk.line, chunk.index)))
-    return [
-        Item(kind, where, category, _ACTIONS[action], size)
-        for kind, where, category, action, size in json.loads(plain)
-    ]
+    return Items(
+        Run(kind, category, _ACTIONS[action], keys, sizes)
+        for kind, category, action, keys, sizes in _read(plain)
+    )
 
 
 def destroyed_hashes(line: SystemLine, key: bytes) -> Iterator[bytes]:
     """The key hash of each item that this line took away: what other cases' bystanders may miss."""
     for chunk in line.chunks.exclude(erased_at=None).iterator(chunk_size=20):
-        yield from (
-            key_hash(item.kind, item.key) for item in items(chunk, key) if item.action != Action.RETAIN
-        )
+        for run in items(chunk, key).runs:
+            if run.action != Action.RETAIN:
+                yield from (key_hash(run.kind, each) for each in run.keys)
 
 
 def mark_erased(chunk: ManifestChunk) -> None:

@@ -75,7 +75,7 @@ def _left(file: cases.CaseFile, line: SystemLine) -> int:
     left = 0
     with places.verifier(line.environment, line.system, file.datamap) as verifier:
         for chunk in line.chunks.order_by("index"):
-            gone = [each for each in manifest.items(chunk, file.key) if each.action != Action.RETAIN]
+            gone = manifest.items(chunk, file.key).where(lambda run: run.action != Action.RETAIN)
             left += len(verifier.remaining(file.scope, gone)) if gone else 0
     return left
 

@@ -19,6 +19,7 @@ from lifecycle.erasure.cases import CaseFile
 from lifecycle.erasure.steps import plant
 from lifecycle.models import Canary, ManifestChunk, SystemLine
 from lifecycle.systems.base import Action, Eraser, Gate, Item, Locked, Tally, Transient, key_hash
+from lifecycle.systems.items import Items
 
 MOST_PASSES = 12
 
@@ -74,22 +75,25 @@ def _plant_again(context: Context, file: CaseFile, line: SystemLine) -> None:
 
 def _chunk(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser, chunk: ManifestChunk) -> None:
     items = _spare_held(file, line, chunk)
-    todo = [each for each in items if each.action != Action.RETAIN]
-    for category, group in groupby(todo, key=lambda each: each.category):
-        _group(context, file, line, eraser, list(group), category)
+    todo = items.where(lambda run: run.action != Action.RETAIN)
+    for category, group in groupby(todo.runs, key=lambda run: run.category):
+        _group(context, file, line, eraser, Items(group), category)
     manifest.mark_erased(chunk)
 
 
-def _spare_held(file: CaseFile, line: SystemLine, chunk: ManifestChunk) -> list[Item]:
+def _spare_held(file: CaseFile, line: SystemLine, chunk: ManifestChunk) -> Items:
     """The chunk's items; what a hold has covered since they were found is marked as kept, and never counted as erased."""
     items = manifest.items(chunk, file.key)
     held = file.scope.held_categories
-    spared = [replace(each, action=Action.RETAIN) if each.category in held else each for each in items]
-    if spared != items:
+    if any(run.category in held and run.action != Action.RETAIN for run in items.runs):
+        spared = Items(
+            replace(run, action=Action.RETAIN) if run.category in held else run for run in items.runs
+        )
         manifest.add(
             line, file.key, spared, index=chunk.index, pass_number=chunk.pass_number, markers=census.of(line)
         )
-    return spared
+        return spared
+    return items
 
 
 def _group(

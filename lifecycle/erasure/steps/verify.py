@@ -19,6 +19,7 @@ from lifecycle.erasure.cases import CaseFile
 from lifecycle.erasure.steps import erase
 from lifecycle.models import Canary, SystemLine
 from lifecycle.systems.base import Action, Hit, Item, Permanent, Verifier, key_hash
+from lifecycle.systems.items import Items
 
 MOST_ROUNDS = 3
 
@@ -84,11 +85,7 @@ def _manifest(
         chunk = line.chunks.filter(index__gte=cursor["chunk"]).order_by("index").first()
         if chunk is None:
             return {**cursor, "phase": "search", "inner": None}
-        gone = [
-            each
-            for each in manifest.items(chunk, file.key)
-            if each.action != Action.RETAIN and each.category not in file.scope.held_categories
-        ]
+        gone = _to_go(file, manifest.items(chunk, file.key))
         found = verifier.remaining(file.scope, gone) if gone else []
         context.heartbeat()
         if found:
@@ -97,6 +94,11 @@ def _manifest(
         cursor = {**cursor, "chunk": chunk.index + 1, "residue": cursor["residue"] + len(found)}
         if context.time_left() <= 0:
             return cursor
+
+
+def _to_go(file: CaseFile, listed: Items) -> Items:
+    held = file.scope.held_categories
+    return listed.where(lambda run: run.action != Action.RETAIN and run.category not in held)
 
 
 def _search(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from lifecycle.datamap.model import DataMap
@@ -28,10 +29,11 @@ from lifecycle.systems.base import (
     Tally,
     Transient,
 )
+from lifecycle.systems.items import Items, Run
 from lifecycle.systems.pinecone import canaries
 from lifecycle.systems.pinecone.control import Control
 from lifecycle.systems.pinecone.finding import Finder
-from lifecycle.systems.pinecone.kinds import BACKUP, VECTOR
+from lifecycle.systems.pinecone.kinds import BACKUP, VECTOR, vector_parts
 from lifecycle.systems.pinecone.layout import Layout
 from lifecycle.systems.pinecone.wire import Index, Wire
 
@@ -46,7 +48,7 @@ def connect(place: Mapping[str, str], datamap: DataMap) -> PineconeEraser:
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _Request:
     """Consecutive ids of one namespace, for one request."""
 
     index: str
@@ -90,15 +92,15 @@ class PineconeEraser:
         kept = self._layout.category in set(scope.retained) | scope.held_categories
         action = Action.RETAIN if kept else Action.ERASE
         state = cursor or finder.start()
-        found: list[Item] = []
+        found: list[str] = []
         ends = time.monotonic() + SECONDS
         while state is not None and len(found) < PAGE and time.monotonic() < ends:
             keys, state = finder.step(state)
             for key in keys:
                 if hash(key) not in self._seen:
                     self._seen.add(hash(key))
-                    found.append(Item(VECTOR, key, self._layout.category, action))
-        return Page(found, state)
+                    found.append(key)
+        return Page(Items([Run(VECTOR, self._layout.category, action, found)]), state)
 
     def erase(self, scope: Scope, items: Sequence[Item], gate: Gate) -> Tally:
         """Deletes exactly these vectors; a backup only where an officer's decision passes it as an item."""
@@ -200,7 +202,7 @@ class PineconeEraser:
             raise Permanent(f"There is no Pinecone index {name!r} in this project any more.")
         return index
 
-    def _carry_out(self, run: _Run, gate: Gate, over: threading.Event) -> tuple[int, Exception | None]:
+    def _carry_out(self, run: _Request, gate: Gate, over: threading.Event) -> tuple[int, Exception | None]:
         if over.is_set():
             return 0, None
         try:
@@ -294,21 +296,20 @@ def all_namespaces(index: Index) -> Iterator[str]:
             return
 
 
-def _runs(items: Iterable[Item]) -> list[_Run]:
-    runs: list[_Run] = []
-    for item in items:
-        index, namespace, vector_id = json.loads(item.key)
+def _runs(items: Iterable[Item]) -> list[_Request]:
+    runs: list[_Request] = []
+    keys = [key for run in Items.of(items).runs for key in run.keys]
+    for index, namespace, vector_id in vector_parts(keys):
         last = runs[-1] if runs else None
         if last is None or (last.index, last.namespace) != (index, namespace) or len(last.ids) >= SEND:
-            last = _Run(index, namespace)
+            last = _Request(index, namespace)
             runs.append(last)
         last.ids.append(vector_id)
     return runs
 
 
-def _until_backup(items: Sequence[Item]) -> list[Item]:
-    end = next((at for at, item in enumerate(items) if item.kind == BACKUP), len(items))
-    return list(items[:end])
+def _until_backup(items: Sequence[Item]) -> Sequence[Item]:
+    return Items(takewhile(lambda run: run.kind != BACKUP, Items.of(items).runs))
 
 
 def _pause(ends: float, gate: Gate | None) -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from typing import Any
 
 from lifecycle.systems.base import Scope
-from lifecycle.systems.pinecone.kinds import vector_key
+from lifecycle.systems.pinecone.kinds import vector_keys
 from lifecycle.systems.pinecone.layout import Layout
 from lifecycle.systems.pinecone.wire import Index
 
@@ -148,4 +148,4 @@ class Finder:
         return {**state, "view": "strays", "namespace": 0, "at": None}
 
     def _keys(self, index: Index, namespace: str, ids: Iterable[str]) -> list[str]:
-        return [vector_key(index.name, namespace, each) for each in ids]
+        return vector_keys(index.name, namespace, ids)

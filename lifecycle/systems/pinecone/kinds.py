@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from json.encoder import encode_basestring_ascii
+
+import orjson
 
 VECTOR, BACKUP = "vector", "backup"
 
@@ -10,6 +14,18 @@ VECTOR, BACKUP = "vector", "backup"
 def vector_key(index: str, namespace: str, vector_id: str) -> str:
     """The item key of one vector."""
     return json.dumps([index, namespace, vector_id])
+
+
+def vector_keys(index: str, namespace: str, ids: Iterable[str]) -> list[str]:
+    """The item keys of many vectors of one namespace."""
+    start = json.dumps([index, namespace])[:-1]
+    return [f"{start}, {encode_basestring_ascii(each)}]" for each in ids]
+
+
+def vector_parts(keys: Iterable[str]) -> list[list[str]]:
+    """Index, namespace and id of many item keys, in one parse."""
+    parts: list[list[str]] = orjson.loads(f"[{','.join(keys)}]")
+    return parts
 
 
 def backup_key(index: str, backup: str) -> str:

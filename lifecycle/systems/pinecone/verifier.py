@@ -11,7 +11,7 @@ from typing import Any
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Entry, Hit, Item, Page, Scope, content_hash, key_hash
 from lifecycle.systems.needles import CANARY, ID, Found, Needles
-from lifecycle.systems.pinecone.kinds import VECTOR, vector_key
+from lifecycle.systems.pinecone.kinds import VECTOR, vector_key, vector_keys, vector_parts
 from lifecycle.systems.pinecone.layout import Layout
 from lifecycle.systems.pinecone.reading import IndexGone, Reader, Record
 
@@ -89,8 +89,7 @@ class PineconeVerifier:
 
     def _still_there(self, keys: Iterable[str]) -> list[str]:
         groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-        for key in keys:
-            index, namespace, vector_id = json.loads(key)
+        for index, namespace, vector_id in vector_parts(keys):
             groups[index, namespace].append(vector_id)
         left = []
         for (index, namespace), ids in groups.items():
@@ -98,7 +97,7 @@ class PineconeVerifier:
                 there = self._reader.fetch(index, namespace, ids)
             except IndexGone:
                 continue
-            left += [vector_key(index, namespace, each) for each in ids if each in there]
+            left += vector_keys(index, namespace, [each for each in ids if each in there])
         return left
 
     def _step(self, sweep: _Sweep, state: dict[str, Any]) -> tuple[list[Hit], dict[str, Any]]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from psycopg2.extensions import cursor as Cursor
 
 from lifecycle.datamap.model import Handling, Relations, Table
 from lifecycle.systems.base import Action, Item, Page
+from lifecycle.systems.items import Items, Run
 from lifecycle.systems.postgresql.catalog import Catalog, children_first
 from lifecycle.systems.postgresql.keys import RowKey
 from lifecycle.systems.postgresql.ownership import FALSE, Ownership
@@ -68,17 +72,19 @@ class Discovery:
 
     def page(self) -> Page[Item]:
         """Up to 5,000 items, or what eight seconds gave."""
-        items: list[Item] = []
+        runs: list[Run] = []
+        count = 0
         began = time.monotonic()
-        while self._at < len(self._parts) and len(items) < PAGE and time.monotonic() - began < _SECONDS:
+        while self._at < len(self._parts) and count < PAGE and time.monotonic() - began < _SECONDS:
             part = self._parts[self._at]
-            rows = self._fetch(part, PAGE - len(items))
-            items += [_item(part, key, kept) for key, kept in rows]
+            rows = self._fetch(part, PAGE - count)
+            runs += _as_runs(part, rows)
+            count += len(rows)
             if rows:
                 self._after = rows[-1][0]
             else:
                 self._next()
-        return Page(items, self._cursor() if self._at < len(self._parts) else None)
+        return Page(Items(runs), self._cursor() if self._at < len(self._parts) else None)
 
     def _cursor(self) -> dict[str, Any]:
         return {"part": self._parts[self._at].name, "after": self._after}
@@ -165,10 +171,11 @@ class Discovery:
         return f"SELECT {key}, ({kept}) IS TRUE FROM {table} a WHERE {' AND '.join(where)} ORDER BY {order}"
 
 
-def _item(part: Part, key: str, kept: bool) -> Item:
-    action = Action.ERASE
-    if kept:
-        action = Action.RETAIN
-    elif part.column or (part.table.handling is Handling.ANONYMISE and not part.large_objects):
-        action = Action.ANONYMISE
-    return Item(part.kind, key, part.table.category, action)
+def _as_runs(part: Part, rows: list[tuple[str, bool]]) -> Iterator[Run]:
+    for kept, group in groupby(rows, key=itemgetter(1)):
+        action = Action.ERASE
+        if kept:
+            action = Action.RETAIN
+        elif part.column or (part.table.handling is Handling.ANONYMISE and not part.large_objects):
+            action = Action.ANONYMISE
+        yield Run(part.kind, part.table.category, action, [key for key, _ in group])

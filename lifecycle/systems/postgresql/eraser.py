@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
 from typing import Any
 
 from lifecycle.datamap.model import DataMap, Handling, Table
@@ -17,6 +16,7 @@ from lifecycle.systems.base import (
     Subject,
     Tally,
 )
+from lifecycle.systems.items import Items, Run
 from lifecycle.systems.postgresql import catalog as catalogs
 from lifecycle.systems.postgresql import closing, learning, planting, redaction
 from lifecycle.systems.postgresql.catalog import Catalog
@@ -83,14 +83,14 @@ class PostgresqlEraser:
         tally = Tally()
         ownership = self.ownership(scope)
         try:
-            for kind, run in _runs(items):
+            for run in _runs(items):
                 gate.check()
                 with self.session.batch(gate) as cursor:
                     rows = Rows(self.catalog, ownership, cursor)
-                    self._carry_out(rows, kind, run)
+                    self._carry_out(rows, run)
                 self._touched |= rows.done.touched
                 self._closed -= rows.done.touched
-                tally.taken += len(run)
+                tally.taken += len(run.keys)
                 tally.erased += rows.done.erased
                 tally.anonymised += rows.done.anonymised
         except BatchOver:
@@ -144,8 +144,8 @@ class PostgresqlEraser:
         self._discovery = None
         self.session.end("read")
 
-    def _carry_out(self, rows: Rows, kind: str, run: Sequence[Item]) -> None:
-        keys = [item.key for item in run]
+    def _carry_out(self, rows: Rows, run: Run) -> None:
+        kind, keys = run.kind, run.keys
         table, column = self._target(kind)
         if kind == LARGE_OBJECT:
             rows.unlink(keys)
@@ -169,8 +169,7 @@ class PostgresqlEraser:
         return None, ""
 
 
-def _runs(items: Sequence[Item]) -> Iterator[tuple[str, list[Item]]]:
-    for kind, run in groupby(items, key=lambda item: item.kind):
-        listed = list(run)
-        for start in range(0, len(listed), BATCH):
-            yield kind, listed[start : start + BATCH]
+def _runs(items: Sequence[Item]) -> Iterator[Run]:
+    for run in Items.of(items).runs:
+        for start in range(0, len(run.keys), BATCH):
+            yield run.part(start, start + BATCH)

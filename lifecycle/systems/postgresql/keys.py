@@ -7,8 +7,9 @@ them: `{"row": [...]}`.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+
+import orjson
 
 from lifecycle.datamap.model import Table
 from lifecycle.systems.base import Permanent
@@ -76,7 +77,7 @@ def values_of(key: str) -> list[str]:
 
 def _all_values(keys: list[str]) -> list[list[str]]:
     """The values of many keys; one parse of all is ten times faster than one of each."""
-    pages = json.loads(f"[{','.join(keys)}]")
+    pages = orjson.loads(f"[{','.join(keys)}]")
     rows: list[list[str]] = [page["row"] if isinstance(page, dict) else page for page in pages]
     if not all(isinstance(row, list) and row for row in rows):
         raise Permanent("A key of the manifest can't be read as a row's key.")

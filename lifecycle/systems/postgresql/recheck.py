@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lifecycle.datamap.model import Handling
 from lifecycle.systems.base import Item
+from lifecycle.systems.items import Items
 from lifecycle.systems.postgresql.claims import Reader, pairs
 from lifecycle.systems.postgresql.sight import Seen, Sight, ident, literal_array
 
@@ -23,26 +24,32 @@ class Recheck:
     reader: Reader
 
     def remaining(self, items: Sequence[Item]) -> list[Item]:
-        groups: dict[tuple[str, bool], list[Item]] = defaultdict(list)
-        for item in items:
-            groups[item.kind, item.key.startswith("{")].append(item)
-        left: list[Item] = []
-        for (kind, named), group in groups.items():
-            still = self._still(kind, named, group)
-            left += [item for item in group if item.key in still]
-        return left
+        listed = Items.of(items)
+        groups: dict[tuple[str, bool], list[str]] = defaultdict(list)
+        for run in listed.runs:
+            named = [key for key in run.keys if key.startswith("{")]
+            found = [key for key in run.keys if not key.startswith("{")] if named else run.keys
+            for is_named, keys in ((True, named), (False, found)):
+                if keys:
+                    groups[run.kind, is_named] += keys
+        still = {
+            (kind, key)
+            for (kind, is_named), keys in groups.items()
+            for key in self._still(kind, is_named, keys)
+        }
+        return [item for item in listed if (item.kind, item.key) in still] if still else []
 
-    def _still(self, kind: str, named: bool, group: list[Item]) -> set[str]:
+    def _still(self, kind: str, named: bool, group: list[str]) -> set[str]:
         if kind == LARGE_OBJECT:
             found = self._large_objects(group)
         elif (each := self.sight.named(kind)) is not None:
             found = self._rows(each, named, group)
         else:
             found = self._detached(kind, group)
-        return {item.key for item in group if _plain(item.key) in found} if found else set()
+        return {key for key in group if _plain(key) in found} if found else set()
 
-    def _rows(self, each: Seen, named: bool, group: list[Item]) -> set[str]:
-        where, params = each.among([item.key for item in group])
+    def _rows(self, each: Seen, named: bool, group: list[str]) -> set[str]:
+        where, params = each.among(group)
         if not self.sight.rows(f"SELECT FROM {each.whole} a WHERE {where} LIMIT 1", params):
             return set()
         table = self.sight.mapped(each)
@@ -68,20 +75,20 @@ class Recheck:
         )
         return {row[0] for row in rows if not self.needed(each, row[0])}
 
-    def _detached(self, kind: str, group: list[Item]) -> set[str]:
+    def _detached(self, kind: str, group: list[str]) -> set[str]:
         name, _, column = kind.rpartition(".")
         each = self.sight.named(name)
         if each is None or column not in each.types:
             return set()
-        where, params = each.among([item.key for item in group])
+        where, params = each.among(group)
         rows = self.sight.rows(
             f"SELECT {each.key_sql('a')} FROM {each.whole} a WHERE {where} AND a.{ident(column)}::text = %(user)s",
             {**self.reader.params(each), **params},
         )
         return {row[0] for row in rows}
 
-    def _large_objects(self, group: list[Item]) -> set[str]:
-        oids = literal_array([_plain(item.key)[2:-2] for item in group])
+    def _large_objects(self, group: list[str]) -> set[str]:
+        oids = literal_array([_plain(key)[2:-2] for key in group])
         standing = self.sight.rows(
             "SELECT oid::text FROM pg_largeobject_metadata WHERE oid = ANY(%(oids)s::oid[])", {"oids": oids}
         )

@@ -41,7 +41,7 @@ class Rows:
         """Deletes rows of one table: discovered ones only while they are still the subject's, named ones as named."""
         table = self.own.tables.get(name)
         named = [key for key in keys if is_named(key)]
-        found = [key for key in keys if not is_named(key)]
+        found = [key for key in keys if not is_named(key)] if named else list(keys)
         if found and table is not None:
             self.done.erased += self._delete(table, found)
         if named:

@@ -35,6 +35,10 @@ def plain(quoted: str) -> str:
 
 def array(values: list[Any]) -> str:
     """The text of a PostgreSQL array; one literal parses far faster than thousands of parameters."""
+    if values and all(type(value) is str for value in values):
+        joined = "".join(values)
+        if '"' not in joined and "\\" not in joined:  # nothing to escape: several times faster
+            return '{"' + '","'.join(values) + '"}'
     return "{" + ",".join(_element(value) for value in values) + "}"
 
 

@@ -6,12 +6,12 @@ would hide rows makes the query fail instead.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 import psycopg2
 from psycopg2 import errors
 from psycopg2.extensions import connection as Connection
@@ -275,12 +275,15 @@ def reading() -> Iterator[None]:
 
 def _values(keys: Sequence[str]) -> list[list[str]]:
     return [
-        page["row"] if isinstance(page, dict) else page for page in json.loads("[" + ",".join(keys) + "]")
+        page["row"] if isinstance(page, dict) else page for page in orjson.loads("[" + ",".join(keys) + "]")
     ]
 
 
 def literal_array(values: Sequence[str]) -> str:
     """The text of a PostgreSQL array of texts."""
+    whole = "".join(values)
+    if values and not ("\\" in whole or '"' in whole):
+        return '{"' + '","'.join(values) + '"}'
     return (
         "{" + ",".join('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values) + "}"
     )

@@ -94,6 +94,14 @@ def item_key(*parts: int | str) -> str:
     return json.dumps(parts)
 
 
+def key_items(number: int, names: Sequence[str]) -> list[str]:
+    """The keys of many items that are whole keys; one look at all names is several times faster than one at each."""
+    together = "".join(names)
+    if together.isascii() and together.isprintable() and not ('"' in together or "\\" in together):
+        return [f'[{number}, "{name}"]' for name in names]
+    return [item_key(number, name) for name in names]
+
+
 def item_parts(keys: Sequence[str]) -> list[list[Any]]:
     """The parts of many item keys at once."""
     joined = f"[{','.join(keys)}]"

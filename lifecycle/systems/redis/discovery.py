@@ -11,15 +11,16 @@ from typing import Any
 
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Action, Item, Page, Scope
-from lifecycle.systems.redis.connection import Client, Databases, item_key, raw, text
-from lifecycle.systems.redis.families import Family, fill, glob, regex
+from lifecycle.systems.items import Items, Run
+from lifecycle.systems.redis.connection import Client, Databases, item_key, key_items, raw, text
+from lifecycle.systems.redis.families import Family, beginning, fill, glob, regex
 from lifecycle.systems.redis.ownership import Judge
 
 PAGE = 5_000
 STEP = 2_000  # keys or members a call
 SECONDS = 10.0
 MEMBER_KINDS = {"set": "set_member", "zset": "zset_member", "hash": "hash_field", "list": "list_element"}
-Found = tuple[list[Item], Any]
+Found = tuple[list[Run], Any]
 
 
 class Discovery:
@@ -37,12 +38,14 @@ class Discovery:
     def page(self, cursor: Any) -> Page[Item]:
         """Items from `cursor` on: {"db": index, "stage": "named"|"swept", "at": place inside}."""
         at = cursor or {"db": 0, "stage": "named", "at": None}
-        items: list[Item] = []
+        items: list[Run] = []
+        count = 0
         end = time.monotonic() + SECONDS
-        while at is not None and len(items) < PAGE and time.monotonic() < end:
+        while at is not None and count < PAGE and time.monotonic() < end:
             found, at = self._step(at)
             items += found
-        return Page(items, at)
+            count += sum(len(run.keys) for run in found)
+        return Page(Items(items), at)
 
     def _step(self, at: dict[str, Any]) -> Found:
         if at["db"] >= len(self._numbers):
@@ -73,7 +76,7 @@ class Discovery:
         if family.shared_by_users and not self._takes_containers(family):
             return self._inside(number, names[0], family, inner)
         present = [name for name, there in zip(names, _each(client, "exists", names), strict=True) if there]
-        return [self._key(number, name, family) for name in present], None
+        return self._whole_keys(number, present, family), None
 
     def _exact(self, family: Family) -> list[str]:
         template = family.key.template
@@ -126,33 +129,33 @@ class Discovery:
 
     def _sort(
         self, number: int, sweep: Sequence[Family], keys: Sequence[bytes]
-    ) -> tuple[list[Item], list[tuple[str, Family]]]:
-        items: list[Item] = []
+    ) -> tuple[list[Run], list[tuple[str, Family]]]:
+        items: list[Run] = []
         containers: list[tuple[str, Family]] = []
         judged: list[tuple[str, Family]] = []
         for family in sweep:
             match = regex(family.key.template, self._tenant).fullmatch
-            names = [name for name in map(text, keys) if match(name)]
+            begin = raw(beginning(family.key.template, self._tenant))
+            names = [name for key in keys if key.startswith(begin) and match(name := text(key))]
             if family.shared_by_users and not self._takes_containers(family):
                 containers += [(name, family) for name in names]
             elif family.judged_by_value and (not self._whole or self._scope.spared_users):
                 judged += [(name, family) for name in names]
             else:
                 sure = self._whole and not self._scope.spared_users and not family.shared_by_tenants
-                items += [
-                    self._key(number, name, family) for name in names if sure or self._judge.key(family, name)
-                ]
+                mine = names if sure else [name for name in names if self._judge.key(family, name)]
+                items += self._whole_keys(number, mine, family)
         items += self._by_value(number, judged)
         return items, sorted(containers)
 
-    def _by_value(self, number: int, judged: Sequence[tuple[str, Family]]) -> Iterator[Item]:
+    def _by_value(self, number: int, judged: Sequence[tuple[str, Family]]) -> Iterator[Run]:
         client = self._databases.client(number)
         for start in range(0, len(judged), 500):
             part = judged[start : start + 500]
             values = client.mget([raw(name) for name, _ in part])
             for (name, family), value in zip(part, values, strict=True):
                 if value is not None and self._judge.value(family, value):
-                    yield self._key(number, name, family)
+                    yield from self._whole_keys(number, [name], family)
 
     # Members of one shared container
 
@@ -187,10 +190,10 @@ class Discovery:
             for member, value in pairs
             if self._judge.member(family, member, value if isinstance(value, bytes) else b"")
         ]
-        items = [self._item(MEMBER_KINDS[kind], family, number, name, text(member)) for member in owned]
+        items = self._items(MEMBER_KINDS[kind], family, [(number, name, text(member)) for member in owned])
         return items, str(following) if int(following) else None
 
-    def _known_members(self, client: Client, number: int, name: str, family: Family, kind: str) -> list[Item]:
+    def _known_members(self, client: Client, number: int, name: str, family: Family, kind: str) -> list[Run]:
         template = family.key.member or family.key.field
         if template is None:
             return []
@@ -202,45 +205,47 @@ class Discovery:
             answers = pipe.execute()
         present = [answer is not None if kind == "zset" else bool(answer) for answer in answers]
         there = [member for member, is_there in zip(members, present, strict=True) if is_there]
-        return [self._item(MEMBER_KINDS[kind], family, number, name, member) for member in there]
+        return self._items(MEMBER_KINDS[kind], family, [(number, name, member) for member in there])
 
     def _list(self, client: Client, number: int, name: str, family: Family, inner: Any) -> Found:
         start = int(inner or 0)
         elements = client.lrange(raw(name), start, start + STEP - 1)
         owned = {element for element in elements if self._judge.member(family, element)}
-        items = [self._item("list_element", family, number, name, text(element)) for element in sorted(owned)]
+        items = self._items(
+            "list_element", family, [(number, name, text(element)) for element in sorted(owned)]
+        )
         return items, str(start + STEP) if len(elements) == STEP else None
 
     def _stream(self, client: Client, number: int, name: str, family: Family, inner: Any) -> Found:
         entries = client.xrange(raw(name), min=f"({inner}" if inner else "-", count=STEP)
-        items = [
-            self._item("stream_entry", family, number, name, entry.decode())
-            for entry, fields in entries
-            if self._judge.entry(family, fields or {})
-        ]
+        owned = [entry.decode() for entry, fields in entries if self._judge.entry(family, fields or {})]
+        items = self._items("stream_entry", family, [(number, name, entry) for entry in owned])
         if inner is None:
             items += self._consumers(client, number, name, family)
         return items, entries[-1][0].decode() if len(entries) == STEP else None
 
-    def _consumers(self, client: Client, number: int, name: str, family: Family) -> Iterator[Item]:
+    def _consumers(self, client: Client, number: int, name: str, family: Family) -> Iterator[Run]:
         if self._whole:
             return
         for group in client.xinfo_groups(raw(name)):
             for consumer in client.xinfo_consumers(raw(name), group["name"]):
                 if text(consumer["name"]) in self._judge.names:
-                    yield self._item(
-                        "stream_consumer", family, number, name, text(group["name"]), text(consumer["name"])
-                    )
+                    found = (number, name, text(group["name"]), text(consumer["name"]))
+                    yield from self._items("stream_consumer", family, [found])
 
     # Items
 
-    def _key(self, number: int, name: str, family: Family) -> Item:
-        return self._item("cache" if family.judged_by_value else "key", family, number, name)
+    def _whole_keys(self, number: int, names: Sequence[str], family: Family) -> list[Run]:
+        kind = "cache" if family.judged_by_value else "key"
+        return [self._run(kind, family, key_items(number, names))] if names else []
 
-    def _item(self, kind: str, family: Family, *parts: int | str) -> Item:
+    def _items(self, kind: str, family: Family, found: Sequence[tuple[int | str, ...]]) -> list[Run]:
+        return [self._run(kind, family, [item_key(*parts) for parts in found])] if found else []
+
+    def _run(self, kind: str, family: Family, keys: Sequence[str]) -> Run:
         category = family.key.category
         action = Action.RETAIN if category in self._scope.retained else Action.ERASE
-        return Item(kind, item_key(*parts), category, action)
+        return Run(kind, category, action, keys)
 
 
 def _each(client: Client, command: str, names: Sequence[str]) -> list[Any]:

@@ -12,6 +12,7 @@ import redis
 
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Gate, Item, Page, Permanent, Planted, Scope, Subject, Tally, Transient
+from lifecycle.systems.items import Items
 from lifecycle.systems.redis.canaries import Canaries
 from lifecycle.systems.redis.connection import (
     Client,
@@ -55,8 +56,10 @@ class RedisEraser:
         """Erases in any order; interrupted, nothing counts as taken and all of it is tried again."""
         erased = 0
         with translated():
-            for kind in {item.kind for item in items}:
-                keys = [item.key for item in items if item.kind == kind]
+            by_kind: dict[str, list[str]] = defaultdict(list)
+            for run in Items.of(items).runs:
+                by_kind[run.kind] += run.keys
+            for kind, keys in by_kind.items():
                 erased += self._one_kind(scope, kind, keys, gate)
         return Tally(taken=len(items), erased=erased)
 

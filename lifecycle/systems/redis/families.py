@@ -39,6 +39,16 @@ def fill(template: str, tenant: str, user: str | None) -> str | None:
     return name
 
 
+def beginning(template: str, tenant: str) -> str:
+    """What every key of the template begins with: its parts up to the first open placeholder."""
+    name = ""
+    for part in parts(template):
+        if part in KNOWN and part != "{tenant}":
+            break
+        name += tenant if part == "{tenant}" else part
+    return name
+
+
 def glob(template: str, tenant: str, user: str | None) -> str:
     """A MATCH pattern for SCAN: ids in it are escaped. It is only a filter; `regex` decides."""
     values = {"{tenant}": tenant, "{user}": user}
