@@ -36,7 +36,7 @@ def of(request: ErasureRequest) -> dict[str, Any]:
         "tenant": request.tenant_id,
         "subject": request.subject_kind,
         "state": request.state,
-        "reason": request.state_reason or (run.reason if run else ""),
+        "reason": request.state_reason or (_reason(run) if run else ""),
         "received_at": _at(request.received_at),
         "deadline": _at(request.deadline),
         "digest": request.digest,
@@ -49,6 +49,14 @@ def of(request: ErasureRequest) -> dict[str, Any]:
         "run_state": run.state if run else None,
         "certificate": certificate.pk if certificate else None,
     }
+
+
+def _reason(run: Run) -> str:
+    """Why the run waits: its own reason, or what the steps that belong to no system met."""
+    if run.reason or run.state != Run.State.RUNNING:
+        return run.reason
+    waiting = run.steps.filter(lane="").exclude(error="").exclude(state=Step.State.DONE)
+    return " ".join(waiting.order_by("stage", "name").values_list("error", flat=True))
 
 
 def _systems(request: ErasureRequest, lines: list[SystemLine], run: Run | None) -> dict[str, Any]:
