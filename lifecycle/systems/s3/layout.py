@@ -10,8 +10,9 @@ from datetime import datetime
 from lifecycle.datamap.model import Objects
 from lifecycle.systems.base import Scope
 
-# What this program itself keeps in a tenant's bucket: cleaned logs, which the CloudWatch adapter erases and verifies.
-OURS = ("logs-archive/",)
+# What this program itself keeps in a bucket: cleaned logs, which the CloudWatch adapter erases and verifies, and empty
+# markers of moves, named by our own ids.
+OURS = ("logs-archive/", "moves/")
 _SLOT = re.compile(r"\{(tenant|user|document|\*)\}")
 
 
