@@ -7,7 +7,6 @@ frozen (`frozen_subjects`), so that nothing of a person arrives while that perso
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import secrets
 from collections.abc import Iterator, Mapping
@@ -21,16 +20,13 @@ from botocore.config import Config
 from pinecone import Pinecone
 from psycopg2.extensions import connection as Connection
 
-from demo.platform.seed.content import DIMENSION
+from demo.platform.parts import Closed, digest, embed, refuse_frozen
 from lifecycle.systems.pinecone.names import namespace
-from lifecycle.systems.postgresql.freeze import freeze_hash
+
+__all__ = ["Application", "Closed", "Session"]
 
 WORKERS = "workers"  # the consumer group of every tenant's event stream
 _SESSION_SECONDS = 8 * 3600
-
-
-class Closed(Exception):
-    """The subject is frozen, or nobody is signed in. The sentence names nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +83,14 @@ class Application:
         with self._writing(session) as cursor:
             cursor.execute(
                 "INSERT INTO api_keys (tenant_id, user_id, digest) VALUES (%s, %s, %s)",
-                [session.tenant, session.user, _digest(key)],
+                [session.tenant, session.user, digest(key)],
             )
         return key
 
     def by_key(self, key: str) -> Session:
         """The session that an API key opens. Raises Closed for an unknown, revoked or frozen one."""
         found = self._one(
-            "SELECT tenant_id, user_id FROM api_keys WHERE digest = %s AND revoked_at IS NULL", _digest(key)
+            "SELECT tenant_id, user_id FROM api_keys WHERE digest = %s AND revoked_at IS NULL", digest(key)
         )
         if found is None:
             raise Closed("This API key is not valid. Make a new one.")
@@ -115,11 +111,11 @@ class Application:
             with self._writing(session) as cursor:
                 cursor.execute(
                     "INSERT INTO documents (tenant_id, id, owner_id, title, s3_key, sha256) VALUES (%s, %s, %s, %s, %s, %s)",
-                    [session.tenant, document, session.user, title, key, _digest(text)],
+                    [session.tenant, document, session.user, title, key, digest(text)],
                 )
                 cursor.execute(
                     "INSERT INTO chunks (document_id, position, body, embedding) VALUES (%s, 0, %s, %s)",
-                    [document, text, json.dumps(_embed(text))],
+                    [document, text, json.dumps(embed(text))],
                 )
             self._open(session.tenant, session.user)
         except Closed:
@@ -155,7 +151,7 @@ class Application:
 
     def _answer(self, tenant: str, user: str, question: str) -> list[str]:
         found = self._vectors.query(
-            vector=_embed(question),
+            vector=embed(question),
             top_k=3,
             namespace=namespace("tenant-{tenant}", tenant),
             filter={"tenant_id": {"$eq": tenant}},
@@ -173,13 +169,13 @@ class Application:
                 "INSERT INTO queries (tenant_id, user_id, body) VALUES (%s, %s, %s)", [tenant, user, question]
             )
         cached = json.dumps({"user_id": user, "answer": texts[:1]})
-        self._keys.set(f"query_cache:{tenant}:{_digest(question)[:16]}", cached, ex=_SESSION_SECONDS)
+        self._keys.set(f"query_cache:{tenant}:{digest(question)[:16]}", cached, ex=_SESSION_SECONDS)
         return texts
 
     def _index(self, session: Session, document: str, text: str) -> None:
         metadata = {"tenant_id": session.tenant, "user_id": session.user, "document_id": document}
         self._vectors.upsert(
-            vectors=[{"id": f"{document}#0", "values": _embed(text), "metadata": metadata}],
+            vectors=[{"id": f"{document}#0", "values": embed(text), "metadata": metadata}],
             namespace=namespace("tenant-{tenant}", session.tenant),
         )
 
@@ -202,34 +198,18 @@ class Application:
 
     def _open(self, tenant: str, user: str) -> None:
         with self._rows, self._rows.cursor() as cursor:
-            _refuse_frozen(cursor, tenant, user)
+            refuse_frozen(cursor, tenant, user)
 
     @contextlib.contextmanager
     def _writing(self, session: Session) -> Iterator[Any]:
         """A transaction that refuses a frozen subject before and after its work."""
         with self._rows, self._rows.cursor() as cursor:
-            _refuse_frozen(cursor, session.tenant, session.user)
+            refuse_frozen(cursor, session.tenant, session.user)
             yield cursor
-            _refuse_frozen(cursor, session.tenant, session.user)
+            refuse_frozen(cursor, session.tenant, session.user)
 
     def _one(self, query: str, *values: str) -> tuple[Any, ...] | None:
         with self._rows, self._rows.cursor() as cursor:
             cursor.execute(query, values)
             found: tuple[Any, ...] | None = cursor.fetchone()
             return found
-
-
-def _refuse_frozen(cursor: Any, tenant: str, user: str) -> None:
-    hashes = [freeze_hash(tenant, user), freeze_hash(tenant, None)]
-    cursor.execute("SELECT 1 FROM frozen_subjects WHERE subject_hash = ANY(%s) LIMIT 1", [hashes])
-    if cursor.fetchone():
-        raise Closed("This account is closed, because its erasure was requested.")
-
-
-def _embed(text: str) -> list[float]:
-    digest = hashlib.sha256(text.encode()).digest()
-    return [round((byte + 1) / 256, 4) for byte in digest[:DIMENSION]]
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

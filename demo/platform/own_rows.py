@@ -70,7 +70,9 @@ def apply_schema(dsn: str, region: str) -> None:
         cursor.execute(SCHEMA.read_text())
         # The regions' numbers never meet, so that a moved tenant's rows collide with nobody's.
         first = FIRST_ID[region]
-        cursor.execute("SELECT setval('platform_ids', %s) FROM platform_ids WHERE last_value < %s", [first, first])
+        cursor.execute(
+            "SELECT setval('platform_ids', %s) FROM platform_ids WHERE last_value < %s", [first, first]
+        )
     install(dsn, region)
 
 
@@ -138,6 +140,7 @@ def places(region: str) -> dict[str, dict[str, str]]:
             "datadog": of("datadog"),
             "datadog_key": of("datadog_key"),
         },
+        "application": {"url": of("app"), "questions": "queries.id.user_id.body"},
     }
 
 

@@ -1,10 +1,10 @@
 """All servers of a stack."""
 
-from demo.stack import haproxy, moto, ours, postgres, prometheus, seaweed, valkey
+from demo.stack import apps, haproxy, moto, ours, postgres, prometheus, seaweed, valkey
 from demo.stack.place import Place
 from demo.stack.server import Server
 
-KINDS = (ours, postgres, seaweed, valkey, moto, prometheus, haproxy)
+KINDS = (ours, postgres, seaweed, valkey, moto, prometheus, haproxy, apps)
 
 
 def all_servers(place: Place) -> list[Server]:

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from demo.stack import gnupg, haproxy, moto, ours, postgres, prometheus, seaweed, valkey
+from demo.stack import apps, gnupg, haproxy, moto, ours, postgres, prometheus, seaweed, valkey
 from demo.stack.place import REGIONS, Place, read_json, write_private
 
 USERS = ("officer", "officer2", "legal", "legal2", "engineer", "engineer2", "auditor")
 
 
-def _region(place: Place, region: str) -> dict[str, Any]:
+def region(place: Place, region: str) -> dict[str, Any]:
+    """Return where the servers of one region are."""
     cluster, store = postgres.region_name(region), seaweed.region_name(region)
     pinecone = ours.address(place, ours.pinecone_name(region))
     return {
@@ -29,6 +30,7 @@ def _region(place: Place, region: str) -> dict[str, Any]:
         "logs": {"endpoint": moto.endpoint(place), "region": region},
         "prometheus": prometheus.url(place, region),
         "datadog": ours.address(place, ours.DATADOG),
+        "app": apps.url(place, region),
         "datadog_key": place.secrets.get(ours.DATADOG),
     }
 
@@ -37,13 +39,14 @@ def describe(place: Place, servers: Mapping[str, Mapping[str, Any]]) -> dict[str
     """Return the content of stack.json; `servers` has pid, port and log of each by name."""
     control = postgres.CONTROL
     return {
-        "regions": {region: _region(place, region) for region in REGIONS},
+        "regions": {name: region(place, name) for name in REGIONS},
         "control": postgres.dsn(place, control, "lifecycle_app", "control"),
         "control_owner": postgres.dsn(place, control, "lifecycle_owner", "control"),
         "control_auditor": postgres.dsn(place, control, "lifecycle_auditor", "control"),
         "certificates": seaweed.access(place, seaweed.VAULT, seaweed.CERTIFICATES),
         "backups": seaweed.access(place, seaweed.VAULT, seaweed.BACKUPS),
         "traffic": haproxy.describe(place),
+        "trial_key": apps.trial_key(place),
         "mail": str(place.root / "mail"),
         "smtp": {"host": "127.0.0.1", "port": place.ports.get(ours.MAIL)},
         "signing_fingerprint": gnupg.signing_fingerprint(place),

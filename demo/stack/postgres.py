@@ -142,7 +142,9 @@ def _set_up(place: Place, name: str) -> None:
     _run(place, name, "template1", *grants)
     _make_database(place, name, database, owner)
     if not is_control:
-        _run(place, name, database, *_mover_grants())  # a database older than the role has no copy of template1's
+        _run(
+            place, name, database, *_mover_grants()
+        )  # a database older than the role has no copy of template1's
 
 
 def _make_role(place: Place, name: str, role: str) -> None:

@@ -3,16 +3,25 @@
 import shutil
 from pathlib import Path
 
+from demo.stack import haproxy
 from demo.stack.place import REGIONS, Place
 from demo.stack.server import Server, answers
 
-# Nothing is scraped: series come in by remote write, old ones too.
+# Old series come in by remote write; the region's service and the load balancer are scraped.
 CONFIGURATION = """\
 global:
   scrape_interval: 15s
 storage:
   tsdb:
     out_of_order_time_window: 30d
+scrape_configs:
+  - job_name: app
+    scrape_interval: 1s
+    static_configs: [{{targets: ["127.0.0.1:{app}"]}}]
+  - job_name: haproxy
+    scrape_interval: 1s
+    params: {{scope: [frontend, backend]}}
+    static_configs: [{{targets: ["127.0.0.1:{haproxy}"]}}]
 """
 
 
@@ -49,10 +58,13 @@ def _server(place: Place, region: str) -> Server:
             "--web.enable-remote-write-receiver",
             "--log.level=warn",
         ),
-        prepare=lambda: _configure(data),
+        prepare=lambda: _configure(place, region, data),
         ready=lambda: answers(f"{url(place, region)}/-/ready"),
     )
 
 
-def _configure(data: Path) -> None:
-    (data / "prometheus.yml").write_text(CONFIGURATION)
+def _configure(place: Place, region: str, data: Path) -> None:
+    text = CONFIGURATION.format(
+        app=place.ports.get(haproxy.app_name(region)), haproxy=place.ports.get(f"{haproxy.NAME}/metrics")
+    )
+    (data / "prometheus.yml").write_text(text)
