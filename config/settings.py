@@ -183,21 +183,6 @@ CERTIFICATE_ISSUER = env.str(
     "CERTIFICATE_ISSUER", default="Data protection office of the platform's operator"
 )
 
-# The load balancer, as the watchdog beside it sees it (docs/operations.md), and the control database for that process.
-TRAFFIC = {
-    name: setting(f"TRAFFIC_{name.upper()}", "traffic", name, default=default)
-    for name, default in {
-        "url": "",
-        "socket": "",
-        "maps": str(RUN_DIR / "maps"),
-        "log_udp": "5140",
-        "metrics": "",
-        "state": str(RUN_DIR / "watchdog"),
-        "default": "us-east-1",
-    }.items()
-}
-CONTROL_DSN = env.str("WATCHDOG_DATABASE_URL", default="") or setting("DATABASE_URL", "control")
-
 # Clocks of the erasure, in seconds unless the name says otherwise
 WATCH_SECONDS = env.int("WATCH_SECONDS", default=90 * 86_400)
 PINECONE_PURGE_DAYS = 90

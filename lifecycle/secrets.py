@@ -10,9 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import boto3
-from django.conf import settings
-
+from config.environment import run_dir
 from lifecycle.systems.base import Permanent
 
 
@@ -31,6 +29,8 @@ def resolve(reference: str) -> str:
     if scheme == "file":
         return _from_file(rest)
     if scheme == "aws-sm":
+        import boto3  # slow to load, and the watchdog must be back within a lease
+
         answer = boto3.client("secretsmanager").get_secret_value(SecretId=rest)
         return str(answer["SecretString"])
     return reference
@@ -38,7 +38,7 @@ def resolve(reference: str) -> str:
 
 def _from_file(rest: str) -> str:
     name, _, pointer = rest.partition("#")
-    path = Path(name) if Path(name).is_absolute() else Path(settings.RUN_DIR) / name
+    path = Path(name) if Path(name).is_absolute() else run_dir() / name
     try:
         text = path.read_text()
     except OSError as failure:

@@ -25,14 +25,23 @@ _BLOCKED_S = 0.05
 _VERSION_MARGIN = 10_000
 _VERSION_LOCK = 7_301_902
 
-_STOOD = "SELECT owner, epoch FROM lifecycle.route WHERE tenant_id = %s"
+# One round trip: what it stood at, the demotion, and the marker behind it in the tenant's stream. The lock is had first,
+# and each statement of READ COMMITTED sees what committed before it.
+_FENCE = """
+BEGIN; SET LOCAL lock_timeout = %s; SELECT pg_advisory_xact_lock(lifecycle.tenant_lock(%s));
+WITH stood AS (
+  SELECT owner, epoch FROM lifecycle.route WHERE tenant_id = %s
+), demoted AS (
+  UPDATE lifecycle.route SET owner = %s, epoch = %s WHERE tenant_id = %s AND epoch <= %s RETURNING tenant_id
+), marked AS (
+  INSERT INTO lifecycle.probe (tenant_id, origin, id, at)
+  SELECT d.tenant_id, h.region || '/fence', %s, clock_timestamp() FROM demoted d, lifecycle.here h
+  ON CONFLICT (tenant_id, origin) DO UPDATE SET id = excluded.id, at = excluded.at
+)
+SELECT s.owner, s.epoch FROM stood s, demoted
+"""
 _DEMOTE = """
 UPDATE lifecycle.route SET owner = %s, epoch = %s WHERE tenant_id = %s AND epoch <= %s RETURNING epoch
-"""
-_MARK = """
-INSERT INTO lifecycle.probe (tenant_id, origin, id, at)
-SELECT %s, region || '/fence', %s, clock_timestamp() FROM lifecycle.here
-ON CONFLICT (tenant_id, origin) DO UPDATE SET id = excluded.id, at = excluded.at
 """
 _PROMOTE = """
 UPDATE lifecycle.route SET owner = (SELECT region FROM lifecycle.here), epoch = %s, lease_until = %s
@@ -138,13 +147,17 @@ def run(change: Change, step: Callable[[str], None] = lambda _name: None) -> Fli
     or a flip forth met a silent old owner: nothing was changed), LockBusy (the fence was not had in time).
     """
     change.old.leases.stop(change.tenant)
+    step("prepare")
+    clock = Clock(change.new.line, change.limits.answer) if change.lease else None
     fenced: Fenced | None = None
     try:
+        raise_version(change, _version_of(change.old, change.limits))
         step("fence")
         fenced = fence(change)
     except Unreachable:
         if not change.lossy:
             raise
+        raise_version(change, 0)
         step("outwait")
         _outwait(change)
     drained = fenced is not None
@@ -159,10 +172,8 @@ def run(change: Change, step: Callable[[str], None] = lambda _name: None) -> Fli
     if not drained:
         step("detach")
         detach(change.new.line, change.stream)
-    step("raise")
-    raise_version(change, reachable=fenced is not None)
     step("promote")
-    promote(change)
+    promote(change, clock)
     if fenced is not None:
         change.old.leases.forget(change.tenant)
     return Flip(
@@ -200,31 +211,35 @@ def fence(change: Change) -> Fenced:
 
 
 def _fence_once(change: Change, ended: int) -> Fenced:
-    line, answer = change.old.line, change.limits.answer
-    line("BEGIN", seconds=answer)
-    line(f"SET LOCAL lock_timeout = {int(_BLOCKED_S * 1000)}", seconds=answer)
-    at = time.monotonic()
-    line("SELECT pg_advisory_xact_lock(lifecycle.tenant_lock(%s))", [change.tenant], seconds=answer)
-    was = line(_STOOD, [change.tenant], seconds=answer)
-    demoted = line(_DEMOTE, [change.new.region, change.epoch, change.tenant, change.epoch], seconds=answer)
-    if not demoted:
+    line, answer, tenant = change.old.line, change.limits.answer, change.tenant
+    at, marker = time.monotonic(), time.time_ns() // 1000
+    stood = line(
+        _FENCE,
+        [
+            int(_BLOCKED_S * 1000),
+            tenant,
+            tenant,
+            change.new.region,
+            change.epoch,
+            tenant,
+            change.epoch,
+            marker,
+        ],
+        seconds=answer,
+    )
+    if not stood:
         line("ROLLBACK", seconds=answer)
         raise Superseded(f"{change.old.region} has no route of this tenant at or below epoch {change.epoch}.")
-    marker = time.time_ns() // 1000
-    line(_MARK, [change.tenant, marker], seconds=answer)
     line("COMMIT", seconds=answer)
-    owner, epoch = was[0]
+    owner, epoch = stood[0]
     return Fenced(marker, at, ended, owned=owner == change.old.region or epoch == change.epoch)
 
 
-def promote(change: Change) -> None:
-    """The new owner accepts writes from here on. Raises Superseded, Unreachable."""
-    line = change.new.line
-    until: datetime | str = INFINITE
-    if change.lease:
-        until = change.new.leases.give(change.tenant, change.epoch, Clock(line, change.limits.answer))
+def promote(change: Change, clock: Clock | None) -> None:
+    """The new owner accepts writes from here on, until its lease ends. Raises Superseded, Unreachable."""
+    until: datetime | str = change.new.leases.give(change.tenant, change.epoch, clock) if clock else INFINITE
     parameters = [change.epoch, until, change.tenant, change.epoch, change.epoch]
-    if not line(_PROMOTE, parameters, seconds=change.limits.answer):
+    if not change.new.line(_PROMOTE, parameters, seconds=change.limits.answer):
         raise Superseded(f"{change.new.region} has no route of this tenant at or below epoch {change.epoch}.")
 
 
@@ -300,16 +315,18 @@ def detach(line: Line, stream: str, seconds: float = 1.0) -> None:
         time.sleep(0.02)
 
 
-def raise_version(change: Change, *, reachable: bool) -> None:
-    """Changes of the new owner count as newer than all of the old one's."""
-    line, answer, theirs = change.new.line, change.limits.answer, 0
-    if reachable:
-        theirs = change.old.line("SELECT last_value FROM lifecycle.change_version", seconds=answer)[0][0]
-    line("BEGIN", seconds=answer)
+def raise_version(change: Change, theirs: int) -> None:
+    """Changes of the new owner count as newer than all of the old one's: above `theirs` and what arrived, with a margin
+    for what is written until the fence."""
+    line, answer = change.new.line, change.limits.answer
     # Two flips at once must not set it back for each other.
-    line("SELECT pg_advisory_xact_lock(%s)", [_VERSION_LOCK], seconds=answer)
+    line("BEGIN; SELECT pg_advisory_xact_lock(%s)", [_VERSION_LOCK], seconds=answer)
     line(_RAISE_VERSION, [theirs, change.tenant, _VERSION_MARGIN], seconds=answer)
     line("COMMIT", seconds=answer)
+
+
+def _version_of(side: Side, limits: Limits) -> int:
+    return int(side.line("SELECT last_value FROM lifecycle.change_version", seconds=limits.answer)[0][0])
 
 
 def _identifier(name: str) -> str:

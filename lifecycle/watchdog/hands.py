@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import psycopg2
 
 from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.postgresql.streams.sequences import raise_sequences
 from lifecycle.watchdog import flip
 from lifecycle.watchdog.flip import Change, Limits, Side
 from lifecycle.watchdog.lines import Line
@@ -21,6 +23,7 @@ log = logging.getLogger("lifecycle.watchdog")
 
 BACK = Limits(writer=1.0, fence=2.0, drain=2.0, answer=0.5)
 FORTH = Limits(writer=1.0, fence=3.0, drain=1.0, answer=1.0)
+_SEQUENCES_MARGIN = 10_000  # more than is written between here and the fence
 _ROUTE = "SELECT owner, epoch, isfinite(lease_until) FROM lifecycle.route WHERE tenant_id = %s"
 _FOR_GOOD = """
 UPDATE lifecycle.route SET lease_until = 'infinity' WHERE tenant_id = %s
@@ -111,6 +114,7 @@ class Hand:
 
     def _flip(self, owner: str, other: str, epoch: int) -> Settled:
         forth = owner == self._green
+        self._raise_sequences(owner, forth)
         self._note(self._move.owner, epoch, owner)
         began = time.monotonic()
         try:
@@ -134,6 +138,18 @@ class Hand:
             "" if done.drained else ", taken over without the rest",
         )
         return Settled(owner, flip=done)
+
+    def _raise_sequences(self, owner: str, forth: bool) -> None:
+        """Before the fence, so that it costs no pause."""
+        try:
+            raise_sequences(None, self._regions[owner].dsn, _SEQUENCES_MARGIN)
+        except (Transient, Permanent, psycopg2.Error) as failure:
+            if forth:
+                raise
+            # A number given twice is refused by the table; writes without an owner would be refused all.
+            log.error(
+                "%s: sequences were not raised (%s).", self._move.order.migration, type(failure).__name__
+            )
 
     def _note(self, owner: str, epoch: int, bound: str) -> None:
         self._move.owner, self._move.epoch, self._move.bound = owner, epoch, bound
@@ -168,7 +184,5 @@ class Hand:
 def stream_names(move: Move) -> dict[str, str]:
     """Names of the subscriptions: `forth` at green, `back` at blue."""
     named = dict(move.order.settings.get("streams", {}))
-    return {
-        "forth": named.get("forth", f"mv_{move.order.migration}_fwd"),
-        "back": named.get("back", f"mv_{move.order.migration}_rev"),
-    }
+    name = re.sub(r"[^a-z0-9_]", "_", move.order.migration.lower())
+    return {"forth": named.get("forth", f"mv_{name}_fwd"), "back": named.get("back", f"mv_{name}_rev")}

@@ -34,7 +34,7 @@ WHERE NOT o.closed OR o.done_epoch < o.epoch
 """
 _THIN = """
 DELETE FROM lifecycle_reading WHERE at < now() - interval '1 hour'
-  AND (extract(epoch FROM at)::bigint %% 60) <> 0 AND at > now() - interval '2 hours'
+  AND (extract(epoch FROM at)::bigint % 60) <> 0 AND at > now() - interval '2 hours'
 """
 
 

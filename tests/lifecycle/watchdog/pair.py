@@ -161,11 +161,13 @@ def made(stack: dict[str, Any]) -> Iterator[Pair]:
     """A pair on the stack's clusters, dropped at the end."""
     name = f"pair_{secrets.token_hex(4)}"
     admin = {region: stack["servers"][f"postgres-{region}"]["admin"] for region in (BLUE, GREEN)}
-    pair = Pair({region: each.rsplit("/", 1)[0] + f"/{name}" for region, each in admin.items()}, name)
+    # As on a platform: the application owns its tables, the watchdog works with the role `mover`.
+    app = {region: _named(stack["regions"][region]["postgres"], name) for region in admin}
+    pair = Pair({region: _named(stack["regions"][region]["postgres_mover"], name) for region in admin}, name)
     for region, each in admin.items():
-        _say(each, sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        install(pair.dsn[region], region)
-        pair.ask(region, _NOTES)
+        _say(each, sql.SQL("CREATE DATABASE {} OWNER app").format(sql.Identifier(name)))
+        install(app[region], region)
+        _say(app[region], sql.SQL(_NOTES))
         tables = ", ".join(
             f"{table} WHERE (tenant_id = '{TENANT}')"
             for table in ("notes", "lifecycle.change", "lifecycle.probe")
@@ -187,6 +189,10 @@ def made(stack: dict[str, Any]) -> Iterator[Pair]:
             pair.ask(to, f"DROP SUBSCRIPTION {pair.stream(to)}")
         for each in admin.values():
             _say(each, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _named(dsn: str, name: str) -> str:
+    return dsn.rsplit("/", 1)[0] + f"/{name}"
 
 
 def _say(dsn: str, statement: sql.Composable) -> None:

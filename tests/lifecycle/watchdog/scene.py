@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import os
 import secrets
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +18,8 @@ from typing import Any
 
 from django.db import connection
 
-from lifecycle.health.meter import Listener, Meter
+from demo.stack.place import CHECKOUT
 from lifecycle.models import Beat, Environment, Migration, Order, Reading, Tenant
-from lifecycle.watchdog.orders import Desk
-from lifecycle.watchdog.state import Book
-from lifecycle.watchdog.watch import Watch
 from tests.lifecycle.traffic.edge import Edge, running
 from tests.lifecycle.watchdog.pair import BLUE, GREEN, TENANT, Pair
 from tests.lifecycle.watchdog.service import Service
@@ -42,47 +43,44 @@ class Scene:
     services: dict[str, Service]
     migration: Migration
     folder: Path
-    watch: Watch | None = None
+    process: subprocess.Popen[bytes] | None = None
+    control: str = ""  # another way to the control database
     seen: list[Seen] = field(default_factory=list)
-    closers: list[Callable[[], None]] = field(default_factory=list)
 
     def begin(self) -> None:
-        """Starts a watchdog."""
-        meter = Meter()
-        book = Book(self.folder / "state")
-        traffic = self.edge.traffic
-        # The test keeps the port's socket as long as no watchdog reads it.
-        port = self.edge.log.getsockname()[1]
-        self.edge.log.close()
-        listener = Listener(meter, port)
-        settings = connection.settings_dict
-        dsn = f"postgresql://{settings['USER']}:{settings['PASSWORD']}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
-        watch = Watch(
-            desk=Desk(dsn),
-            book=book,
-            traffic=traffic,
-            meter=meter,
-            resolve=lambda reference: reference,
-            edge=f"http://127.0.0.1:{self.edge.port}",
-        )
-        thread = threading.Thread(target=watch.run, daemon=True)
-        thread.start()
-        self.watch = watch
+        """Starts a watchdog, a process of its own, and waits until it is alive."""
+        self.edge.log.close()  # its port is the watchdog's to read
+        settings, folder = connection.settings_dict, self.edge.folder
+        database = f"{settings['USER']}:{settings['PASSWORD']}@{settings['HOST']}:{settings['PORT']}/{settings['NAME']}"
+        environment = {
+            "WATCHDOG_DATABASE_URL": self.control or f"postgresql://{database}",
+            "TRAFFIC_URL": f"http://127.0.0.1:{self.edge.port}",
+            "TRAFFIC_SOCKET": str(folder / "s"),
+            "TRAFFIC_MAPS": str(folder / "maps"),
+            "TRAFFIC_LOG_UDP": str(self.edge.shape.log_udp),
+            "TRAFFIC_STATE": str(folder / "state"),
+            "TRAFFIC_DEFAULT": BLUE,
+        }
+        with (folder / "watchdog.log").open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "manage.py", "watchdog"],
+                cwd=CHECKOUT,
+                env=os.environ | environment,
+                stdout=output,
+                stderr=output,
+            )
+        until(lambda: Beat.objects.filter(pid=self.process.pid if self.process else 0).exists(), 20, self.words)
 
-        def end() -> None:
-            watch.close()
-            thread.join()
-            listener.close()
-            traffic.close()
-            book.close()
+    def words(self) -> str:
+        """What the watchdog logged."""
+        return (self.edge.folder / "watchdog.log").read_text()
 
-        self.closers.append(end)
-
-    def end(self) -> None:
+    def end(self, number: int = signal.SIGTERM) -> None:
         """Ends the watchdog: its leases run out."""
-        for each in self.closers:
-            each()
-        self.closers.clear()
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(10)
+            self.process = None
 
     def order(self, **wanted: Any) -> Order:
         """Writes a new order, as the orchestrator does."""
@@ -98,12 +96,16 @@ class Scene:
 
     def done(self, seconds: float = 15) -> Order:
         """Waits until the newest order is done."""
-        return until(
-            lambda: (o := self.now()).done_epoch >= o.epoch and o, seconds, lambda: str(self.now().outcome)
+        until(
+            lambda: (order := self.now()).done_epoch >= order.epoch,
+            seconds,
+            lambda: f"{self.now().outcome} {self.words()}",
         )
+        return self.now()
 
     def now(self) -> Order:
-        return Order.objects.get(migration=self.migration)
+        found: Order = Order.objects.get(migration=self.migration)
+        return found
 
     def reading(self) -> dict[str, Any]:
         found = Reading.objects.filter(migration=self.migration).last()
@@ -219,7 +221,7 @@ def playing(pair: Pair, folder: Path) -> Iterator[Scene]:
         try:
             yield scene
         finally:
-            scene.end()
+            scene.end(signal.SIGKILL)
             for each in services.values():
                 each.woken.set()
                 if each.fault != "hang":

@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "SELECT lease_until > clock_timestamp() FROM lifecycle.route WHERE tenant_id = %s",
                     [TENANT],
                 )
-                if not cursor.fetchone()[0]:
+                if cursor.fetchone() != (True,):
                     raise psycopg2.OperationalError("outcome unknown")
         finally:
             self.server.pool.putconn(line, close=bool(line.closed))

@@ -33,7 +33,7 @@ def split(scene: Scene) -> Split:
 def test_a_second_watchdog_is_refused(scene: Scene) -> None:
     scene.begin()
     with pytest.raises(Permanent, match="Only one may"):
-        Book(scene.folder / "state")
+        Book(scene.edge.folder / "state")
 
 
 def test_orders_are_followed_forth_and_back_without_losing_a_write(scene: Scene) -> None:
