@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lifecycle import participation
+from demo.platform.own_rows import apply_schema
 from lifecycle.applier.moves import Control, LiveMove
 from lifecycle.applier.service import Applier
 from tests.lifecycle.systems.moving.world import BLUE, GREEN, Region, World
@@ -21,7 +21,7 @@ NOBODY = "host=127.0.0.1 port=1 dbname=none connect_timeout=1"
 
 @pytest.fixture
 def world(stack: dict[str, Any]) -> Iterator[World]:
-    made = World(stack, participation.install)
+    made = World(stack, apply_schema)
     yield made
     made.close()
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from lifecycle import participation
+from demo.platform.own_rows import apply_schema
 from tests.lifecycle.systems.moving.world import World
 
 
 @pytest.fixture
 def world(stack: dict[str, Any]) -> Iterator[World]:
-    made = World(stack, participation.install)
+    made = World(stack, apply_schema)
     yield made
     made.close()

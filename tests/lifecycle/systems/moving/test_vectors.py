@@ -51,13 +51,6 @@ def test_the_owner_is_not_cleaned_nor_a_side_whose_writes_have_not_arrived(
     assert world.blue.vectors(world.namespace, ["a#0"])
     world.applied()
     mover.clean(mover.move.source)
-    assert world.blue.vectors(world.namespace, ["a#0"])
-    world.green.sql(
-        "INSERT INTO lifecycle.applied SELECT tenant_id, store, key, version, op, sha256, now() FROM lifecycle.change "
-        "WHERE tenant_id = %s",
-        world.tenant,
-    )
-    mover.clean(mover.move.source)
     assert world.blue.vectors(world.namespace, ["a#0"]) == {}
 
 
