@@ -61,7 +61,8 @@ def _taken(move: Move, source: Database, target: Database, table: Moved, index: 
     types = [table.types[c] for c in index.columns]
     taken = 0
     after: list[str] | None = None
-    texts = ", ".join(f"{q(c)}::text" for c in index.columns)
+    # Other names than the columns': else ORDER BY would sort numbers as texts.
+    texts = ", ".join(f"{q(c)}::text AS text{n}" for n, c in enumerate(index.columns))
     while True:
         where, params = f"{q(table.tenant)} = %s", [move.tenant]
         if after is not None:

@@ -130,7 +130,7 @@ def confirm(flow: Flow, table: Hashed, suspects: list[str], pair: Pair) -> list[
 def _held(flow: Flow, table: Hashed, keys: list[str], pair: Pair) -> list[Difference]:
     """Rows that never stood still: their writers wait while what was written arrives. Milliseconds."""
     where, params = table.found(keys)
-    with pair.source.transaction() as cursor:
+    with flow.source.transaction() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '2s'")
         run(cursor, f"SELECT 1 FROM {table.table.quoted} WHERE {where} FOR SHARE", params)
         _arrived(flow, pair)
@@ -165,9 +165,10 @@ def _named(
 
 
 def _kind(table: Hashed, key: str, mine: dict[str, Any], theirs: dict[str, Any], deleted: set[str]) -> Kind:
-    if table.table.key and key in mine:
-        return Kind.STALE if key in theirs else Kind.MISSING
-    if mine.get(key, 0) > theirs.get(key, 0):  # a row without a key, which is there fewer times
+    if table.table.key:
+        if key in mine:
+            return Kind.STALE if key in theirs else Kind.MISSING
+    elif mine.get(key, 0) > theirs.get(key, 0):  # a row without a key, which is there fewer times
         return Kind.MISSING
     return Kind.RESURRECTED if key in deleted else Kind.FOREIGN
 

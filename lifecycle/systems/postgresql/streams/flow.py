@@ -184,8 +184,12 @@ class Flow:
         )
 
     def watermark(self) -> str:
-        """A position behind everything that is committed on the source now."""
-        return str(self.source.one("SELECT pg_current_wal_insert_lsn()::text"))
+        """A position behind everything that is committed on the source now. Not inside a transaction of `source`.
+
+        The message is what makes the server flush: a position that only others' unfinished work wrote may wait long.
+        """
+        self.source.rows("SELECT pg_logical_emit_message(true, 'lifecycle', '')")
+        return str(self.source.one("SELECT pg_current_wal_flush_lsn()::text"))
 
     def wait(self, position: str, seconds: float) -> bool:
         """Whether the follower applied all up to a position within `seconds`."""

@@ -73,7 +73,8 @@ class Hashed:
     def boundary(self, database: Database, low: tuple[str, ...] | None, size: int) -> tuple[str, ...] | None:
         """The key `size` rows above `low`; None when fewer are left."""
         where, params = self._within(Range(low, None))
-        columns = ", ".join(f"{q(c)}::text" for c in self.table.order)
+        # With names of their own: ORDER BY would take a cast column for the column, and sort numbers as texts.
+        columns = ", ".join(f"{q(c)}::text AS bound{n}" for n, c in enumerate(self.table.order))
         found = database.rows(
             f"SELECT {columns} FROM {self.table.quoted} WHERE {where} ORDER BY {self.order} OFFSET {size} LIMIT 1",
             params,

@@ -15,7 +15,7 @@ from lifecycle.systems.base import Transient
 from lifecycle.systems.movable import Difference, Move
 from lifecycle.systems.postgresql.session import q
 from lifecycle.systems.postgresql.streams.cleaning import under_origin
-from lifecycle.systems.postgresql.streams.database import run
+from lifecycle.systems.postgresql.streams.database import Database, run
 from lifecycle.systems.postgresql.streams.flow import Flow
 from lifecycle.systems.postgresql.streams.hashing import Hashed
 from lifecycle.systems.postgresql.streams.tables import Moved
@@ -26,22 +26,24 @@ BATCH = 200
 def repair(move: Move, flow: Flow, moved: Sequence[Moved], differences: Sequence[Difference]) -> int:
     """Makes the follower's rows of these keys what the owner's are now. Returns how many keys were looked after.
 
-    Parents before children for what is written, the other way round for what goes. Raises Transient when the follower
-    is behind.
+    No foreign key acts meanwhile, so the order of tables doesn't count. Raises Transient when the follower is behind.
     """
     wanted: dict[str, list[str]] = {}
     for each in differences:
         if each.store == "postgresql":
             wanted.setdefault(each.item, []).append(each.key)
-    mended = 0
-    for table in moved:
-        keys = sorted(set(wanted.get(table.name, ())))
-        for start in range(0, len(keys), BATCH):
-            mended += _mend(move, flow, Hashed(table, flow.tenant), keys[start : start + BATCH])
+    mended, other = 0, Database(flow.source.dsn)  # the first connection holds rows meanwhile
+    try:
+        for table in moved:
+            keys = sorted(set(wanted.get(table.name, ())))
+            for start in range(0, len(keys), BATCH):
+                mended += _mend(move, flow, other, Hashed(table, flow.tenant), keys[start : start + BATCH])
+    finally:
+        other.close()
     return mended
 
 
-def _mend(move: Move, flow: Flow, table: Hashed, keys: Sequence[str]) -> int:
+def _mend(move: Move, flow: Flow, other: Database, table: Hashed, keys: Sequence[str]) -> int:
     columns = [c for c in table.table.columns if c not in table.table.generated]
     names = ", ".join(q(c) for c in columns)
     where, params = table.found(keys)
@@ -49,8 +51,8 @@ def _mend(move: Move, flow: Flow, table: Hashed, keys: Sequence[str]) -> int:
     with flow.source.transaction() as cursor:
         cursor.execute("SET LOCAL lock_timeout = '2s'")
         rows = run(cursor, f"SELECT {values} FROM {table.table.quoted} WHERE {where} FOR SHARE", params)
-        # The connection is in this transaction: positions and slots are read by it, too.
-        if not flow.wait(flow.watermark(), 5):
+        asked = Flow(flow.name, flow.tenant, other, flow.target)
+        if not asked.wait(asked.watermark(), 5):
             raise Transient("The follower has not caught up; it is mended once it has.")
         with under_origin(flow.target, move) as writer:
             writer.execute("SET LOCAL lock_timeout = '2s'")
