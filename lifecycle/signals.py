@@ -12,7 +12,6 @@ from lifecycle import housekeeping, notify
 from lifecycle.engine import sweeper
 from lifecycle.erasure import actions
 from lifecycle.erasure import workflow as erasing  # noqa: F401  (registers the workflow)
-from lifecycle.preservation import steps as preservation
 from lifecycle.preservation import workflow as preserving
 
 sweeper.register_chore("housekeeping", housekeeping.sweep)
@@ -35,7 +34,7 @@ def preserve(hold_id: str, **_: Any) -> None:
 @receiver(signals.hold_lifted)
 def let_go(hold_id: str, **_: Any) -> None:
     """The provider's hold is taken off, and what the hold stopped goes on by itself."""
-    preservation.release(LegalHold.objects.get(pk=hold_id))
+    preserving.let_go(LegalHold.objects.get(pk=hold_id))
     housekeeping.resume_unblocked()
 
 

@@ -61,7 +61,11 @@ def reader(place: Place, name: str) -> dict[str, str]:
 
 def servers(place: Place) -> list[Server]:
     """Return one server a region, and the vault."""
-    found = [_server(place, region_name(region), (Bucket(region_bucket(region)),)) for region in REGIONS]
+    # Locked, so that the storage itself can hold objects; without a default retention nothing else changes.
+    found = [
+        _server(place, region_name(region), (Bucket(region_bucket(region), locked=True),))
+        for region in REGIONS
+    ]
     return [*found, _server(place, VAULT, (Bucket(CERTIFICATES, locked=True), Bucket(BACKUPS)))]
 
 
@@ -181,4 +185,8 @@ def _make_buckets(place: Place, name: str, buckets: tuple[Bucket, ...]) -> None:
     for bucket in buckets:
         _make_bucket(client, bucket.name, locked=bucket.locked)
         client.put_bucket_versioning(Bucket=bucket.name, VersioningConfiguration={"Status": "Enabled"})
+        if bucket.locked:  # one that an older stack made without it
+            client.put_object_lock_configuration(
+                Bucket=bucket.name, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled"}
+            )
     client.close()

@@ -7,6 +7,7 @@ from lifecycle.models.case import (
     ErasureLedger,
     ManifestChunk,
     Preserved,
+    Suspended,
     SystemLine,
 )
 from lifecycle.models.migration import Beat, Migration, Order, Reading
@@ -30,6 +31,7 @@ __all__ = [
     "Reading",
     "Run",
     "Step",
+    "Suspended",
     "SystemLine",
     "Tenant",
     "Undo",

@@ -175,6 +175,26 @@ class ErasureLedger(models.Model):
         return f"{self.tenant_id} {self.case_id}"
 
 
+class Suspended(models.Model):
+    """A rule by which a provider deletes by age, stopped while a hold stands; reference-counted across holds.
+
+    `key_hash` names the rule wherever it lives, since environments share buckets; `sealed` is its name and what it was.
+    """
+
+    hold = models.ForeignKey("compliance.LegalHold", on_delete=models.CASCADE, related_name="suspended_rules")
+    environment = models.ForeignKey("lifecycle.Environment", on_delete=models.PROTECT, related_name="+")
+    system = models.CharField(max_length=32)
+    key_hash = models.CharField(max_length=64, db_index=True)
+    sealed = models.BinaryField()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["hold", "key_hash"], name="suspended_once_per_hold")]
+
+    def __str__(self) -> str:
+        return f"{self.hold_id} {self.system}"
+
+
 class Preserved(models.Model):
     """Something a legal hold keeps at the provider itself, reference-counted across holds."""
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
+from datetime import timedelta
 from typing import Any
+
+from django.utils import timezone
 
 from compliance.actions import holds
 from compliance.actors import SYSTEM
@@ -11,13 +15,18 @@ from compliance.keystore import default as keystore
 from compliance.models import ErasureRequest, LegalHold
 from compliance.sealing import seal, unseal
 from lifecycle import places, tenants
-from lifecycle.engine.outcomes import Done, More, Outcome
+from lifecycle.engine import runs
+from lifecycle.engine.outcomes import Done, More, Outcome, Wait
 from lifecycle.engine.workflow import Context
 from lifecycle.erasure.steps import plant
-from lifecycle.models import ErasureCase, Preserved
-from lifecycle.preservation import scopes
-from lifecycle.systems.base import Item, Permanent
+from lifecycle.models import Canary, Environment, ErasureCase, Preserved, Run
+from lifecycle.preservation import expiry, scopes
+from lifecycle.preservation.locking import alone
+from lifecycle.systems.base import Item, Page, Permanent, Scope
 from lifecycle.systems.s3 import preserver as s3
+
+PRESERVATION, LETTING_GO = "preservation", "letting_go"
+PAGE = 1_000
 
 
 def preserve(context: Context) -> Outcome:
@@ -28,17 +37,39 @@ def preserve(context: Context) -> Outcome:
     cursor: dict[str, Any] = context.cursor or {"environment": 0, "inner": None, "count": 0}
     found = scopes.environments(hold)
     scope = scopes.of(hold)
-    key = keystore().get_or_create(f"hold/{hold.pk}")
     while cursor["environment"] < len(found):
         environment = found[cursor["environment"]]
         adapter = s3.connect(places.place(environment, "s3"), tenants.current_map())
         try:
-            page = adapter.preserve(scope, cursor["inner"])
+            page = _page(hold, environment, adapter, scope, cursor["inner"])
         except Permanent as failure:
             hold.already_gone = [*hold.already_gone, {"environment": environment.pk, "why": str(failure)}]
             hold.save(update_fields=["already_gone"])
             cursor = {"environment": cursor["environment"] + 1, "inner": None, "count": cursor["count"]}
             continue
+        finally:
+            adapter.close()
+        context.heartbeat()
+        cursor = {**cursor, "inner": page.cursor, "count": cursor["count"] + len(page.entries)}
+        if page.cursor is None:
+            cursor = {"environment": cursor["environment"] + 1, "inner": None, "count": cursor["count"]}
+        hold.refresh_from_db()
+        if (
+            hold.state not in LegalHold.BLOCKING
+        ):  # released meanwhile; `record` sees to what was held until now
+            break
+        if context.time_left() <= 0:
+            return More(cursor, done=cursor["count"], unit="objects")
+    return Done({"preserved": cursor["count"]})
+
+
+def _page(
+    hold: LegalHold, environment: Environment, adapter: s3.S3Preserver, scope: Scope, inner: Any
+) -> Page[Item]:
+    """One page of objects held and remembered. Our own canaries are left out: they are lifted meanwhile."""
+    key = keystore().get_or_create(f"hold/{hold.pk}")
+    with alone(f"objects of {environment.pk}"):
+        page = adapter.preserve(scope, inner, leave_out=_markers(hold))
         Preserved.objects.bulk_create(
             [
                 Preserved(
@@ -52,13 +83,14 @@ def preserve(context: Context) -> Outcome:
             ],
             ignore_conflicts=True,
         )
-        context.heartbeat()
-        cursor = {**cursor, "inner": page.cursor, "count": cursor["count"] + len(page.entries)}
-        if page.cursor is None:
-            cursor = {"environment": cursor["environment"] + 1, "inner": None, "count": cursor["count"]}
-        elif context.time_left() <= 0:
-            return More(cursor, done=cursor["count"], unit="objects")
-    return Done({"preserved": cursor["count"]})
+    return page
+
+
+def _markers(hold: LegalHold) -> tuple[str, ...]:
+    planted = Canary.objects.filter(line__case__request__tenant_id=hold.tenant_id, line__system="s3").exclude(
+        state=Canary.State.GONE
+    )
+    return tuple(planted.values_list("marker", flat=True))
 
 
 def lift_canaries(context: Context) -> Outcome:
@@ -78,19 +110,37 @@ def record(context: Context) -> Outcome:
     """The hold says how much it preserved."""
     hold = LegalHold.objects.get(pk=context.run.subject)
     count = Preserved.objects.filter(hold=hold).count()
-    holds.record_preserved(hold, actor=SYSTEM, preserved={"s3": count}, already_gone=hold.already_gone)
-    return Done({"preserved": count})
+    said = {"s3": count, **expiry.counts(hold)}
+    holds.record_preserved(hold, actor=SYSTEM, preserved=said, already_gone=hold.already_gone)
+    if hold.state not in LegalHold.BLOCKING:
+        runs.start(LETTING_GO, hold.pk, tenant_id=hold.tenant_id, actor=SYSTEM)
+    return Done(said)
 
 
-def release(hold: LegalHold) -> int:
-    """Takes the provider's hold off what no other hold keeps. Returns how many objects were let go."""
-    key = keystore().get_or_create(f"hold/{hold.pk}")
-    freed = 0
+def release(context: Context) -> Outcome:
+    """One slice: takes the provider's hold off what no other hold keeps, a page of versions at a time."""
+    hold = LegalHold.objects.get(pk=context.run.subject)
+    if Run.objects.filter(workflow=PRESERVATION, subject=hold.pk, state=Run.State.RUNNING).exists():
+        return Wait(timezone.now() + timedelta(seconds=2), "The hold's data is still being preserved.")
+    freed = int((context.cursor or {}).get("freed", 0))
     for environment in scopes.environments(hold):
-        own = Preserved.objects.filter(hold=hold, environment=environment, system="s3")
+        with closing(s3.connect(places.place(environment, "s3"), tenants.current_map())) as adapter:
+            while page := list(
+                Preserved.objects.filter(hold=hold, environment=environment, system="s3")[:PAGE]
+            ):
+                if context.time_left() <= 0:
+                    return More({"freed": freed}, done=freed, unit="objects")
+                freed += _let_go(hold, environment, adapter, page)
+                context.heartbeat()
+    return Done({"released": freed})
+
+
+def _let_go(hold: LegalHold, environment: Environment, adapter: s3.S3Preserver, page: list[Preserved]) -> int:
+    key = keystore().get(f"hold/{hold.pk}")
+    with alone(f"objects of {environment.pk}"):
         shared = set(
             Preserved.objects.filter(
-                environment=environment, system="s3", key_hash__in=own.values("key_hash")
+                environment=environment, system="s3", key_hash__in=[each.key_hash for each in page]
             )
             .exclude(hold=hold)
             .filter(hold__state__in=LegalHold.BLOCKING)
@@ -98,14 +148,12 @@ def release(hold: LegalHold) -> int:
         )
         items = [
             Item("object_version", unseal(key, bytes(each.sealed_key), f"preserved/{hold.pk}").decode())
-            for each in own
+            for each in page
             if each.key_hash not in shared
         ]
-        if items:
-            s3.connect(places.place(environment, "s3"), tenants.current_map()).release(items)
-        freed += len(items)
-        own.delete()
-    return freed
+        adapter.release(items)
+        Preserved.objects.filter(pk__in=[each.pk for each in page]).delete()
+    return len(items)
 
 
 def _hash(item: Item) -> str:

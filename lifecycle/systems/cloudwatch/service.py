@@ -62,7 +62,7 @@ def translated() -> Iterator[None]:
             raise Transient(f"CloudWatch Logs answered {code} to {error.operation_name}.") from None
         raise Permanent(f"CloudWatch Logs refused {error.operation_name}: {code}.") from None
     except (BotoCoreError, httpx.HTTPError, OSError):
-        raise Transient("CloudWatch Logs did not answer.") from None
+        raise Transient("CloudWatch Logs, or the S3 archive of its old lines, did not answer.") from None
 
 
 def credentials(place: Mapping[str, str]) -> Credentials:
@@ -192,6 +192,18 @@ class Service:
                 raise Transient(
                     "CloudWatch Logs rejected some of the lines that were copied; the source stays."
                 )
+
+    def keep_for_ever(self, group: str) -> None:
+        """Takes the group's retention off; a group that is gone needs none."""
+        try:
+            self._client.delete_retention_policy(logGroupName=group)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in GONE:
+                raise
+
+    def keep_for(self, group: str, days: int) -> None:
+        """Sets the group's retention in days (a number that the service knows)."""
+        self._client.put_retention_policy(logGroupName=group, retentionInDays=days)
 
     # Destroying
 

@@ -32,8 +32,9 @@ class S3Preserver:
         self._finder = finder
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3-hold")
 
-    def preserve(self, scope: Scope, cursor: Any) -> Page[Item]:
-        """Holds one page of versions; those that went meanwhile are not among the preserved.
+    def preserve(self, scope: Scope, cursor: Any, leave_out: Sequence[str] = ()) -> Page[Item]:
+        """Holds one page of versions; those that went meanwhile are not among the preserved, nor are those whose key
+        holds a text of `leave_out`.
 
         Raises Permanent where the bucket has no Object Lock: nothing there can be held by the provider.
         """
@@ -41,6 +42,7 @@ class S3Preserver:
             self._require_lock()
         page = self._finder.discover(scope, cursor)
         versions = [item for item in page.entries if item.kind == VERSION]
+        versions = [item for item in versions if not any(text in item.key for text in leave_out)]
         held = self._pool.map(lambda item: self._set(item, "ON"), versions)
         return Page([item for item, done in zip(versions, held, strict=True) if done], page.cursor)
 
