@@ -183,6 +183,22 @@ CERTIFICATE_ISSUER = env.str(
     "CERTIFICATE_ISSUER", default="Data protection office of the platform's operator"
 )
 
+# Moves between regions. Seconds, unless the name says otherwise; a plan may name its own.
+REGION_PLACES = env.str("REGION_PLACES", default=str(RUN_DIR / "places.json"))
+PROVISIONER = env.str("PROVISIONER", default="")  # terraform, tofu or static; empty: what the machine has
+TERRAFORM_MODULE = env.str(
+    "TERRAFORM_MODULE", default=str(ROOT / "deploy" / "terraform" / "local") if LOCAL_STACK else ""
+)
+MIGRATION: dict[str, Any] = {
+    "steps": env.list("MIGRATION_STEPS", cast=int, default=[10, 25, 50, 75, 100]),
+    "step_seconds": env.float("MIGRATION_STEP_SECONDS", default=600),
+    "soak_seconds": env.float("MIGRATION_SOAK_SECONDS", default=86_400),
+    "hold_seconds": env.float("MIGRATION_HOLD_SECONDS", default=300),
+    "fresh_seconds": env.float("MIGRATION_FRESH_SECONDS", default=3),
+    "copying_per_database": env.int("MIGRATION_COPYING", default=4),
+    "kept_green_days": env.int("MIGRATION_KEPT_GREEN_DAYS", default=7),
+}
+
 # Clocks of the erasure, in seconds unless the name says otherwise
 WATCH_SECONDS = env.int("WATCH_SECONDS", default=90 * 86_400)
 PINECONE_PURGE_DAYS = 90

@@ -14,6 +14,7 @@ from compliance.actors import SYSTEM
 from compliance.errors import Refused
 from compliance.models import AuditHead, ErasureRequest, LegalHold
 from lifecycle.erasure import actions, gates, pending, watch
+from lifecycle.migration import keeping as moves
 
 log = logging.getLogger(__name__)
 STATES = ErasureRequest.State
@@ -35,6 +36,7 @@ def sweep() -> dict[str, int]:
         "notices": lambda: notices.send_due(timezone.now(), actor=SYSTEM),
         "heads": sign_head,
         "fence": fence.tidy,
+        "moves": moves.sweep,
     }
     done: dict[str, int] = {}
     for name, duty in duties.items():

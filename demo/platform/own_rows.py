@@ -16,7 +16,7 @@ from compliance.models import RetentionRule
 from config.environment import ROOT
 from demo.platform.cast import CUSTOMERS, Customer
 from demo.stack.describe import record_admins
-from demo.stack.place import Place
+from demo.stack.place import Place, write_private
 from lifecycle import tenants
 from lifecycle.engine.schedules import ensure_schedules
 from lifecycle.models import Contact, Environment, Tenant
@@ -47,6 +47,8 @@ def seed_platform(stack: dict[str, Any]) -> None:
     for each in CUSTOMERS:
         enrol(each)
     retention_rules()
+    settings.RUN_DIR.mkdir(parents=True, exist_ok=True)
+    write_private(settings.RUN_DIR / "places.json", {name: places(name) for name in stack["regions"]})
     if settings.RUN_DIR.joinpath("stack.json").exists():
         record_admins(Place.at(settings.RUN_DIR), {each.id: each.admin for each in CUSTOMERS})
 

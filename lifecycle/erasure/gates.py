@@ -10,7 +10,7 @@ from compliance.actors import SYSTEM
 from compliance.judgement import Judgement, judge
 from compliance.models import ErasureRequest
 from lifecycle import tenants
-from lifecycle.models import Run
+from lifecycle.models import Migration, Run
 
 WORKING = {
     ErasureRequest.State.SCHEDULED,
@@ -35,7 +35,16 @@ def gate(run: Run) -> str | None:
         return " ".join(reasons)
     if request.plan.get("datamap_digest") not in (None, "", tenants.current_map().digest):
         return "The data map changed after the approval: the request must be previewed and approved again."
-    return statements.of_holds(judged(request).holds) or None
+    return statements.of_holds(judged(request).holds) or moving(request.tenant_id)
+
+
+def moving(tenant_id: str) -> str | None:
+    """A tenant that moves is not erased meanwhile: what is copied after it was looked for would stay."""
+    found = Migration.objects.filter(tenant_id=tenant_id).exclude(started_at=None)
+    live = found.exclude(state__in=Migration.ENDED).first() or found.filter(order__closed=False).first()
+    if live is None:
+        return None
+    return f"The tenant is being moved between regions ({live.pk}); the erasure goes on when that has ended."
 
 
 def blocking(request: ErasureRequest) -> list[str]:

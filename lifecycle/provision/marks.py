@@ -32,11 +32,11 @@ def schema(place: Place, name: str, make: bool) -> None:
     statement = (
         sql.SQL("CREATE SCHEMA IF NOT EXISTS {}") if make else sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE")
     )
-    with closing(psycopg2.connect(place.get("mover_dsn") or place["dsn"], connect_timeout=10)) as connection:
-        with connection, connection.cursor() as cursor:
-            cursor.execute("SET lock_timeout = '5s'")
-            # The database's owner makes it, where the mover is a member of the owner.
-            cursor.execute(statement.format(wanted))
+    dsn = place.get("mover_dsn") or place["dsn"]
+    with closing(psycopg2.connect(dsn, connect_timeout=10)) as connection, connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '5s'")
+        cursor.execute(statement.format(wanted))
+        connection.commit()
 
 
 def marker(place: Place, name: str, make: bool) -> None:

@@ -24,7 +24,9 @@ from lifecycle.systems.base import Permanent, Transient
 _SECONDS = 120
 _WORDS = {("create",): "create", ("delete",): "destroy", ("update",): "change", ("no-op",): ""}
 # The exit code is written last, in one step, so that it is there only once everything else is.
-_WRAPPED = '"$0" "$@" > work.jsonl 2>&1; code=$?; rm -f places.json; echo $code > work.new; mv work.new work.code'
+_WRAPPED = (
+    '"$0" "$@" > work.jsonl 2>&1; code=$?; rm -f places.json; echo $code > work.new; mv work.new work.code'
+)
 
 
 def program() -> str | None:
@@ -91,9 +93,7 @@ class Terraform:
             return Standing(True)
         if code is not None:
             return self._failed(folder)
-        self._begin(
-            folder, secrets, "destroy", "-input=false", "-json", "-auto-approve", "-lock-timeout=20s"
-        )
+        self._begin(folder, secrets, "destroy", "-input=false", "-json", "-auto-approve", "-lock-timeout=20s")
         return Standing(False)
 
     def _plan(self, folder: Path, wanted: Wanted) -> Proposal:
@@ -165,7 +165,10 @@ class Terraform:
 
     def _progress(self, folder: Path) -> Standing:
         events = _events(folder)
-        total = next((int(each["changes"]["add"]) for each in events if each.get("type") == "planned_change_summary"), 0)
+        total = next(
+            (int(each["changes"]["add"]) for each in events if each.get("type") == "planned_change_summary"),
+            0,
+        )
         started = sum(each.get("type") == "apply_start" for each in events)
         done = sum(each.get("type") == "apply_complete" for each in events)
         return Standing(False, done, max(total, started))
