@@ -1,11 +1,11 @@
-"""What every store asks before a tenant's part is removed from a side that was given up."""
+"""Who owns a tenant's writes, as every store asks: which way a move flows now, and whether a side may be emptied."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from lifecycle.systems.base import BatchOver, Permanent
-from lifecycle.systems.ledger import Ledger
+from lifecycle.systems.base import BatchOver, Permanent, Transient
+from lifecycle.systems.ledger import Ledger, open_ledger
 from lifecycle.systems.movable import Move, Side
 
 
@@ -28,6 +28,25 @@ class OpenBatch:
     def remaining(self) -> float:
         """Seconds left."""
         return max(0.0, (self._ends - datetime.now(UTC)).total_seconds())
+
+
+def flowing(move: Move) -> Move:
+    """The move as it flows now: from green to blue once green owns the writes, by green's database, else by blue's.
+
+    A move without ledgers flows forth. Raises Transient where neither database answers.
+    """
+    for side in (move.target, move.source):
+        ledger = open_ledger(side.place.get("ledger_dsn"), move.tenant)
+        if ledger is None:
+            continue
+        try:
+            return move.turned() if ledger.owner() == move.target.region else move
+        except Transient:
+            if side is move.source:
+                raise
+        finally:
+            ledger.close()
+    return move
 
 
 def refuse(move: Move, side: Side, own: Ledger | None, other: Ledger | None, store: str) -> None:

@@ -21,7 +21,7 @@ from lifecycle.systems.pinecone.moves.comparing import Comparison
 from lifecycle.systems.pinecone.moves.follower import VectorFollower
 from lifecycle.systems.pinecone.moves.store import Store, digest, key_of, split
 from lifecycle.systems.pinecone.wire import Index, Wire
-from lifecycle.systems.vacating import OpenBatch, refuse
+from lifecycle.systems.vacating import OpenBatch, flowing, refuse
 
 PAGES = 10  # listed pages (100 ids each) that are moved together: one upsert's worth
 _METADATA = 256  # bytes of metadata guessed for each vector
@@ -286,8 +286,8 @@ class PineconeMover:
 
 
 def connect(move: Move, datamap: DataMap) -> PineconeMover:
-    """The mover of a move's vectors."""
-    return PineconeMover(move, datamap)
+    """The mover of a move's vectors. It follows the owner: after the flip its source is green."""
+    return PineconeMover(flowing(move), datamap)
 
 
 def _by_namespace(keys: Sequence[str]) -> dict[str, list[str]]:

@@ -23,7 +23,7 @@ from lifecycle.systems.s3.moves.comparing import Comparison
 from lifecycle.systems.s3.moves.follower import S3Follower
 from lifecycle.systems.s3.moves.keys import History, Version
 from lifecycle.systems.s3.moves.pages import beside, page
-from lifecycle.systems.vacating import refuse
+from lifecycle.systems.vacating import flowing, refuse
 
 PASSES = 5
 _NOTHING: History = ()
@@ -222,8 +222,8 @@ def _stands(mine: History, theirs: Sequence[Version]) -> bool:
 
 
 def connect(move: Move, datamap: DataMap) -> S3Mover:
-    """The mover of a move's objects."""
-    return S3Mover(move, datamap)
+    """The mover of a move's objects. It follows the owner: after the flip its source is green."""
+    return S3Mover(flowing(move), datamap)
 
 
 def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:

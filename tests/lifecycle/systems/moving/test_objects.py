@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lifecycle.participation.digests import of_object
+from lifecycle.systems import registry
 from lifecycle.systems.base import Permanent
 from lifecycle.systems.movable import Kind
 from lifecycle.systems.s3.moves import large
@@ -130,3 +131,18 @@ def test_what_the_owner_still_names_is_never_removed(world: World, mover: S3Move
     assert mover.repair(found) == 0
     assert world.green.get(key) == b"named"
     assert mover.move.source.region == BLUE
+
+
+def test_after_the_flip_green_is_the_truth(world: World) -> None:
+    """The way in which a move was planned must not bring blue's old content back over green's."""
+    key = world.key("a")
+    world.blue.put(key, b"old")
+    world.green.put(key, b"old")
+    world.green.put(key, b"new, written on green")
+    world.owner(GREEN)
+    mover = registry.mover("s3", world.move("s3"), MAP)
+    found = differences(mover.compare)
+    assert [(each.kind, each.key) for each in found] == [(Kind.STALE, key)]
+    assert mover.repair(found) == 1
+    mover.close()
+    assert world.green.get(key) == world.blue.get(key) == b"new, written on green"
