@@ -117,7 +117,16 @@ class _Line:
         self._line = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT)
 
     def ask(
-        self, kind: str, method: str, path: str, user: str, body: Any = None, *, mark: str = "", **facts: str
+        self,
+        kind: str,
+        method: str,
+        path: str,
+        user: str,
+        body: Any = None,
+        *,
+        mark: str = "",
+        id: str = "",
+        sha256: str = "",
     ) -> tuple[Entry, str]:
         """The entry of one request, and the mark of the write."""
         headers = {"x-tenant": self._tenant, "x-user": user} | ({"x-last-write": mark} if mark else {})
@@ -129,9 +138,8 @@ class _Line:
         except (OSError, http.client.HTTPException) as error:
             self._line.close()
             spent = (time.monotonic() - began) * 1000
-            return Entry(
-                kind, time.time(), round(spent, 2), 0, user=user, why=type(error).__name__, **facts
-            ), ""
+            why = type(error).__name__
+            return Entry(kind, time.time(), round(spent, 2), 0, id=id, sha256=sha256, user=user, why=why), ""
         spent = (time.monotonic() - began) * 1000
         told = json.loads(text) if answer.status in (200, 201) and kind in ("put", "delete") else {}
         # A document that somebody's retry already removed is gone, as its user wished.
@@ -146,7 +154,8 @@ class _Line:
             owner=str(told.get("owner", "")),
             user=user,
             why="" if status < 300 else text[:120].decode(errors="replace"),
-            **(facts | ({"id": str(told["id"])} if told else {})),
+            id=str(told["id"]) if told else id,
+            sha256=sha256,
         )
         return entry, answer.headers.get("x-last-write", "")
 
