@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from compliance import audit, cases, keystore
+from compliance import audit, cases, keystore, statements
 from compliance.access import lacks
 from compliance.actors import COMPLIANCE, LEGAL, SYSTEM_ROLE, Actor
 from compliance.certificate import bundle, canonical, document, mail, seal, signing, store
@@ -51,7 +51,7 @@ def check_issue(
         reasons.append("A round of erasing ends with a certificate or an addendum. Choose one of them.")
     if request.state != _States.CERTIFYING:
         reasons.append(
-            f"Request {request.pk} is {request.get_state_display()}. Certify it once it stands at certifying."
+            f"Request {request.pk} is {statements.shown_state(request)}. Certify it once it stands at certifying."
         )
     if (evidence.get("request") or {}).get("id") != request.pk:
         reasons.append("The evidence is of another request. Collect the evidence of this one.")

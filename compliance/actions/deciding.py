@@ -14,7 +14,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 from django.utils import timezone
 
-from compliance import audit, cases, deadlines, pseudonyms, signals
+from compliance import audit, cases, deadlines, pseudonyms, signals, statements
 from compliance.access import lacks
 from compliance.actions import notices, planning, states
 from compliance.actors import COMPLIANCE, LEGAL, SYSTEM_ROLE, Actor
@@ -65,7 +65,7 @@ def check_approve(
     """Why the actor can't approve; empty where they can. `digest` is the one that they were shown."""
     if request.state != S.AWAITING_APPROVAL:
         return [
-            f"Request {request.pk} is {request.get_state_display()}; only one that awaits approval is approved."
+            f"Request {request.pk} is {statements.shown_state(request, actor)}; only one that awaits approval is approved."
         ]
     reasons = lacks(actor, *(_ROLE_OF[role] for role in needed_roles(request)))
     if not digest or digest != request.digest:
@@ -84,8 +84,8 @@ def check_approve(
         reasons.append(
             f"What is missing is an approval by {' and '.join(_ROLE_OF[role] for role in missing_roles(request))}."
         )
-    if judge(request, categories=(), at=timezone.now()).holds:
-        reasons.append("A legal hold stops the request; it can be approved when that has ended.")
+    if holding := judge(request, categories=(), at=timezone.now()).holds:
+        reasons.append(f"{statements.of_holds(holding, actor)} It can be approved when that has ended.")
     return reasons
 
 
@@ -145,7 +145,9 @@ def check_extend(request: ErasureRequest, *, actor: Actor, reason: str) -> list[
     """Why the clock can't be extended; empty where it can."""
     reasons = [*lacks(actor, COMPLIANCE, LEGAL), *_reason_given(reason)]
     if request.state not in states.OPEN:
-        reasons.append(f"Request {request.pk} is {request.get_state_display()}; its clock does not run.")
+        reasons.append(
+            f"Request {request.pk} is {statements.shown_state(request, actor)}; its clock does not run."
+        )
     if request.extended_at is not None:
         reasons.append("The request was extended already; there is one extension.")
     until = deadlines.extension_allowed_until(request.regime, request.received_at)
@@ -195,11 +197,16 @@ def cancel(request: ErasureRequest, *, actor: Actor, reason: str = "") -> Erasur
 
 def check_choose_around_hold(request: ErasureRequest, *, actor: Actor, reason: str) -> list[str]:
     """Why legal can't choose to erase around held users; empty where it can."""
-    reasons = [*lacks(actor, LEGAL), *_reason_given(reason)]
+    if denied := lacks(actor, LEGAL):  # what follows would tell others whether somebody is held
+        return denied
+    reasons = _reason_given(reason)
     if request.subject_kind != request.Subject.TENANT:
         return [*reasons, "Only a whole tenant's erasure can go around a held user."]
     if request.state not in (S.BLOCKED_BY_HOLD, S.AWAITING_APPROVAL):
-        return [*reasons, f"Request {request.pk} is {request.get_state_display()}, not stopped by a hold."]
+        return [
+            *reasons,
+            f"Request {request.pk} is {statements.shown_state(request, actor)}, not stopped by a hold.",
+        ]
     judged = judge(request, categories=(), at=timezone.now())
     if not judged.held_users:
         reasons.append("No user of the tenant is under a hold.")
@@ -224,7 +231,7 @@ def check_delay(request: ErasureRequest, *, actor: Actor, until: datetime, reaso
     reasons = [*lacks(actor, LEGAL), *_reason_given(reason)]
     if request.state not in (S.AWAITING_APPROVAL, S.SCHEDULED):
         reasons.append(
-            f"Request {request.pk} is {request.get_state_display()}; only one that has not begun is delayed."
+            f"Request {request.pk} is {statements.shown_state(request, actor)}; only one that has not begun is delayed."
         )
     if until <= timezone.now():
         reasons.append("The day until which it is delayed lies in the past.")

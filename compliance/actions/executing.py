@@ -52,7 +52,7 @@ def move(
 def check_block(request: ErasureRequest) -> list[str]:
     """Why a hold does not stop the request; empty where it does."""
     if request.state not in states.STOPPABLE or request.closed_at is not None:
-        return [f"Request {request.pk} is {request.get_state_display()}; a hold does not stop it."]
+        return [f"Request {request.pk} is {statements.shown_state(request)}; a hold does not stop it."]
     return []
 
 
@@ -75,7 +75,7 @@ def block(request: ErasureRequest, holds: Iterable[str | LegalHold], *, actor: A
 def check_resume(request: ErasureRequest) -> list[str]:
     """Why the request can't go on; empty where no hold stops it any more."""
     if request.state != S.BLOCKED_BY_HOLD:
-        return [f"Request {request.pk} is {request.get_state_display()}, not blocked by a hold."]
+        return [f"Request {request.pk} is {statements.shown_state(request)}, not blocked by a hold."]
     holds = judge(request, categories=(), at=timezone.now()).holds
     return [statements.of_holds(holds)] if holds else []
 
@@ -143,7 +143,9 @@ def check_close(request: ErasureRequest) -> list[str]:
         return [f"Request {request.pk} is closed already."]
     reasons = []
     if request.state not in _CLOSABLE:
-        reasons.append(f"Request {request.pk} is {request.get_state_display()}; only an ended one is closed.")
+        reasons.append(
+            f"Request {request.pk} is {statements.shown_state(request)}; only an ended one is closed."
+        )
     if request.watch_until is None or request.watch_until > timezone.now():
         reasons.append("The watch has not ended.")
     judged = judge(request, categories=(), at=timezone.now())

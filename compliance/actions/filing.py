@@ -9,7 +9,7 @@ from django.apps import apps
 from django.db import transaction
 from django.utils import timezone
 
-from compliance import audit, cases, deadlines, pseudonyms, signed
+from compliance import audit, cases, deadlines, pseudonyms, signed, statements
 from compliance.actions import notices, states
 from compliance.actors import AUDITOR, Actor
 from compliance.errors import refuse_if
@@ -177,7 +177,7 @@ def _already_open(tenant_id: str, user: str | None) -> list[str]:
         tenant_id=tenant_id, subject_pseudonym=subject, state__in=states.OPEN
     ).first()
     return (
-        [f"Request {same.pk} about the same subject is open already ({same.get_state_display()})."]
+        [f"Request {same.pk} about the same subject is open already ({statements.shown_state(same)})."]
         if same
         else []
     )

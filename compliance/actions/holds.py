@@ -22,6 +22,7 @@ from compliance.keystore import default as keystore
 from compliance.models import ErasureRequest, LegalHold
 from compliance.models.base import new_id
 from compliance.sealing import seal_json, unseal_json
+from compliance.statements import RETAINED
 
 S = LegalHold.State
 # How long `place` moves requests after the fence is certain; what is left, the executing side's own gate moves.
@@ -100,7 +101,7 @@ def custodian(hold: LegalHold) -> str | None:
 
 def check_read_custodian(hold: LegalHold, *, actor: Actor) -> list[str]:
     """Why the actor may not see whose data is held; empty where they may."""
-    return lacks(actor, LEGAL) + (
+    return lacks(actor, LEGAL) or (
         [] if hold.sealed else [f"Who hold {hold.pk} was about is gone with its key."]
     )
 
@@ -140,6 +141,8 @@ def record_preserved(
 def check_release(hold: LegalHold, *, actor: Actor, reason: str) -> list[str]:
     """Why the actor can't ask for, or confirm, the release; empty where they can."""
     reasons = lacks(actor, LEGAL)
+    if reasons and hold.hidden:
+        return [*reasons, f"{RETAINED[0].upper()}{RETAINED[1:]}."]
     if actor.user_id is None:
         reasons.append("A hold is released by named persons.")
     if not reason.strip():

@@ -9,7 +9,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from compliance import audit, cases
+from compliance import audit, cases, statements
 from compliance.access import lacks
 from compliance.actions import states
 from compliance.actors import COMPLIANCE, LEGAL, Actor
@@ -108,7 +108,7 @@ def check_decide(mention: Mention, *, actor: Actor, choice: str) -> list[str]:
         reasons.append("This mention was carried out already.")
     if mention.request.state not in states.OPEN:
         reasons.append(
-            f"Request {mention.request_id} is {mention.request.get_state_display()}; nothing is decided any more."
+            f"Request {mention.request_id} is {statements.shown_state(mention.request, actor)}; nothing is decided any more."
         )
     return reasons
 

@@ -28,7 +28,7 @@ Found = Mapping[str, Mapping[str, Any]]
 def check_record_plan(request: ErasureRequest, *, found: Found, drift: Sequence[str]) -> list[str]:
     """Why there can be no plan; empty where there can."""
     if request.closed_at is not None or request.state not in _PLANNABLE:
-        return [f"Request {request.pk} is {request.get_state_display()}; it is not planned any more."]
+        return [f"Request {request.pk} is {statements.shown_state(request)}; it is not planned any more."]
     if drift:
         return [
             f"The data map leaves something unclassified, so nothing is erased: {sentence}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from compliance import audit, signals
+from compliance import audit, signals, statements
 from compliance.actors import Actor
 from compliance.errors import Refused
 from compliance.models import ErasureRequest
@@ -65,7 +65,7 @@ def check_transition(request: ErasureRequest, to: str) -> list[str]:
         return [f"There is no state {to}."]
     if to not in TRANSITIONS[request.state]:
         return [
-            f"Request {request.pk} is {request.get_state_display()}; it can't become {S(to).label} from there."
+            f"Request {request.pk} is {statements.shown_state(request)}; it can't become {S(to).label} from there."
         ]
     return []
 

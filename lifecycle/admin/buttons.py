@@ -98,7 +98,7 @@ def check_preview(request: ErasureRequest, viewer: Actor) -> list[str]:
     reasons = lacks(viewer, *MAY_STEER)
     if request.state not in (S.RECEIVED, S.VALIDATED, S.AWAITING_APPROVAL, S.BLOCKED_BY_HOLD, S.RETAINED):
         reasons.append(
-            f"Request {request.pk} is {request.get_state_display()}; it is counted before approval."
+            f"Request {request.pk} is {statements.shown_state(request)}; it is counted before approval."
         )
     elif request.state == S.BLOCKED_BY_HOLD and request.resume_state in states.APPROVED:
         reasons.append("It is under way; it is counted again when it goes on.")

@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from compliance import audit
+from compliance import audit, statements
 from compliance.actions import deciding, executing
 from compliance.actors import SYSTEM, Actor
 from compliance.errors import Refused
@@ -23,7 +23,7 @@ def start(request: ErasureRequest, *, actor: Actor = SYSTEM) -> Run:
     """Starts the run of an approved (or reopened) request; the one that is live already is returned."""
     if request.state not in (STATES.SCHEDULED, STATES.REOPENED):
         raise Refused(
-            f"Request {request.pk} is {request.get_state_display()}: only an approved one is executed."
+            f"Request {request.pk} is {statements.shown_state(request)}: only an approved one is executed."
         )
     with transaction.atomic():
         case = cases.open_case(request)

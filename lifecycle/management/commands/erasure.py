@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.dateparse import parse_datetime
 
+from compliance import statements
 from compliance.actions import deciding, mentions, recipients
 from compliance.actors import COMPLIANCE, ENGINEER, Actor
 from compliance.certificate import bundle
@@ -210,7 +211,7 @@ class Command(NounCommand):
             chosen = list(request.certificates.order_by("number"))
             if not chosen:
                 raise Refused(
-                    f"Request {request.pk} is {request.get_state_display()}: it has no certificate yet."
+                    f"Request {request.pk} is {statements.shown_state(request)}: it has no certificate yet."
                 )
         stems = [given, *(each.pk for each in chosen[1:])]
         written = [
