@@ -67,6 +67,18 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": "Move",
+                "items": [
+                    {
+                        "title": "Fleet",
+                        "icon": "public",
+                        "link": reverse_lazy("admin:lifecycle_migration_fleet"),
+                        "permission": _may("lifecycle.view_migration"),
+                    },
+                    _item("Moves", "swap_horiz", "migration", "lifecycle"),
+                ],
+            },
+            {
                 "title": "Proof",
                 "items": [
                     _item("Certificates", "workspace_premium", "certificate"),

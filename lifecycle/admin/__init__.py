@@ -1,5 +1,5 @@
 """The desks of the executing side; importing this registers them."""
 
-from lifecycle.admin import datamaps, queue, requests, runs, tenants
+from lifecycle.admin import datamaps, migrations, queue, requests, runs, tenants
 
-__all__ = ["datamaps", "queue", "requests", "runs", "tenants"]
+__all__ = ["datamaps", "migrations", "queue", "requests", "runs", "tenants"]
