@@ -45,7 +45,7 @@ class S3Mover:
 
     def plan(self) -> Sequence[Finding]:
         """What stands in the way; changes nothing."""
-        return planning.findings(self.pair, self.roots)
+        return planning.findings(self.pair, self.roots, self.pool)
 
     def size(self) -> Mapping[str, int]:
         """Versions and bytes of the source's part, counted by listing."""

@@ -30,7 +30,7 @@ _KEPT = (
     "content-type", "cache-control", "content-disposition", "content-encoding", "content-language", "expires",
     "x-amz-storage-class", "x-amz-website-redirect-location",
 )  # fmt: skip
-_LOCKS = ("x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold")
+LOCKS = ("x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold")
 _WRONG = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied")
 
 
@@ -90,16 +90,24 @@ class Client:
             f"<Tag><Key>{escape(unquote(name))}</Key><Value>{escape(unquote(value))}</Value></Tag>"
             for name, _, value in (each.partition("=") for each in tags.split("&"))
         )
-        body = f"<Tagging><TagSet>{pairs}</TagSet></Tagging>".encode()
-        md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-        query = {"tagging": "", **({"versionId": version} if version else {})}
-        _accept(self.ask("PUT", key, query, {"content-md5": md5}, body), 200, 204)
+        self._set(key, version, "tagging", f"<Tagging><TagSet>{pairs}</TagSet></Tagging>")
+
+    def put_locks(self, key: str, version: str, headers: Mapping[str, str]) -> None:
+        """Puts the locks that `headers` (as read) name on a version that was stored without them."""
+        mode, until, hold = (headers.get(name, "") for name in LOCKS)
+        if mode and until:
+            body = f"<Retention><Mode>{mode}</Mode><RetainUntilDate>{until}</RetainUntilDate></Retention>"
+            self._set(key, version, "retention", body)
+        if hold == "ON":
+            self._set(key, version, "legal-hold", "<LegalHold><Status>ON</Status></LegalHold>")
 
     def write(self, key: str, content: Content, tags: str = "") -> str:
         """Stores a version; returns its id. The server checks the bytes against their sha256."""
         headers = dict(content.headers)
         if tags:
             headers["x-amz-tagging"] = tags
+        if any(name in headers for name in LOCKS):  # S3 takes no lock without it
+            headers["content-md5"] = _md5(content.body)
         reply = self.ask("PUT", key, {}, headers, content.body, content.sha256)
         _accept(reply, 200)
         return reply.headers.get("x-amz-version-id", "")
@@ -167,6 +175,11 @@ class Client:
         for line in self._lines:
             line.close()
         self._lines.clear()
+
+    def _set(self, key: str, version: str, what: str, document: str) -> None:
+        body = document.encode()
+        query = {what: "", **({"versionId": version} if version else {})}
+        _accept(self.ask("PUT", key, query, {"content-md5": _md5(body)}, body), 200, 204)
 
     def _line(self) -> Line:
         line: Line | None = getattr(self._local, "line", None)
@@ -245,11 +258,18 @@ def _described(reply: Reply) -> dict[str, str]:
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: headers[name] for name in (*_KEPT, *_LOCKS) if headers.get(name)}
+    kept = {name: headers[name] for name in _KEPT if headers.get(name)}
     kept |= {name: value for name, value in headers.items() if name.startswith("x-amz-meta-")}
     if kept.get("content-encoding") == "aws-chunked":
         del kept["content-encoding"]
-    return kept
+    mode, until, hold = (headers.get(name, "") for name in LOCKS)
+    if mode and until and datetime.fromisoformat(until.replace("Z", "+00:00")) > datetime.now(UTC):
+        kept |= {LOCKS[0]: mode, LOCKS[1]: until}
+    return kept | ({LOCKS[2]: hold} if hold == "ON" else {})
+
+
+def _md5(body: bytes) -> str:
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
 
 
 def _accept(reply: Reply, *wanted: int) -> None:

@@ -205,6 +205,7 @@ class Pair:
             raise Transient("A large object read back from the target was not what was written; try again.")
         if tags:
             self.target.client.put_tags(key, newest.id, tags)
+        self.target.client.put_locks(key, newest.id, headers)
         return version.size
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 
 from lifecycle.systems.base import Permanent, Transient
 from lifecycle.systems.movable import Finding
@@ -10,20 +11,19 @@ from lifecycle.systems.s3.kinds import MARKER
 from lifecycle.systems.s3.layout import Root
 from lifecycle.systems.s3.listing import Listing, uploads, versions
 from lifecycle.systems.s3.moves import large
+from lifecycle.systems.s3.moves.client import LOCKS
 from lifecycle.systems.s3.moves.keys import Pair, Side
 
-_LOCKED = ("x-amz-object-lock-mode", "x-amz-object-lock-legal-hold")
 
-
-def findings(pair: Pair, roots: Sequence[Root]) -> list[Finding]:
+def findings(pair: Pair, roots: Sequence[Root], pool: Executor) -> list[Finding]:
     """Findings of one move; changes nothing."""
     try:
-        return _findings(pair, roots)
+        return _findings(pair, roots, pool)
     except (Permanent, Transient) as error:
         return [Finding(True, f"The buckets of the move can't be read: {error}")]
 
 
-def _findings(pair: Pair, roots: Sequence[Root]) -> list[Finding]:
+def _findings(pair: Pair, roots: Sequence[Root], pool: Executor) -> list[Finding]:
     source, target = pair.source, pair.target
     if (source.place["endpoint"], source.client.bucket) == (target.place["endpoint"], target.client.bucket):
         return [
@@ -59,40 +59,34 @@ def _findings(pair: Pair, roots: Sequence[Root]) -> list[Finding]:
                 f"{pending} unfinished uploads stay behind: they are no objects yet. Finish or abort them.",
             )
         )
-    return [*found, *_of_versions(pair, roots)]
+    return [*found, *_of_versions(pair, roots, pool)]
 
 
-def _of_versions(pair: Pair, roots: Sequence[Root]) -> list[Finding]:
+def _of_versions(pair: Pair, roots: Sequence[Root], pool: Executor) -> list[Finding]:
     found: list[Finding] = []
-    big, locked = 0, 0
-    locks = pair.source.client.has_locks()
-    for listed in _all(pair.source, roots):
-        big += any(entry.size >= large.LARGE for entry in listed.entries)
-        if locks:
-            locked += sum(
-                1
-                for entry in listed.entries
-                if entry.kind != MARKER
-                and any(name in (pair.source.client.head(entry.key, entry.mark) or {}) for name in _LOCKED)
-            )
-    if big and large.program() is None:
+    listed = [entry for page in _all(pair.source, roots) for entry in page.entries]
+    if any(entry.size >= large.LARGE for entry in listed) and large.program() is None:
         found.append(
             Finding(
                 True,
                 "Some objects are large and s5cmd, which moves those, is not installed where workers run.",
             )
         )
-    if locked and not pair.target.client.has_locks():
-        found.append(
-            Finding(True, f"{locked} object versions are under an S3 lock that the target bucket can't keep.")
+    if not pair.source.client.has_locks():
+        return found
+    if pair.target.client.has_locks():
+        sentence = (
+            "S3 locks and legal holds are carried over; what is locked on the source can't be removed before."
         )
-    elif locked:
-        found.append(
-            Finding(
-                False,
-                f"{locked} object versions are under an S3 lock: the source's can't be removed before it ends.",
-            )
-        )
+        return [*found, Finding(False, sentence)]
+    heads = pool.map(
+        lambda entry: pair.source.client.head(entry.key, entry.mark),
+        [entry for entry in listed if entry.kind != MARKER],
+    )
+    locked = sum(any(name in (head or {}) for name in LOCKS) for head in heads)
+    if locked:
+        sentence = f"{locked} object versions are under an S3 lock that the target bucket can't keep."
+        found.append(Finding(True, sentence))
     return found
 
 

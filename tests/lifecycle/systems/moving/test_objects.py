@@ -146,3 +146,19 @@ def test_after_the_flip_green_is_the_truth(world: World) -> None:
     assert mover.repair(found) == 1
     mover.close()
     assert world.green.get(key) == world.blue.get(key) == b"new, written on green"
+
+
+def test_a_legal_hold_moves_with_its_object(world: World, mover: S3Mover) -> None:
+    key = world.key("held")
+    version = world.blue.put(key, b"held")
+    hold = {"Bucket": world.blue.bucket, "Key": key, "VersionId": version}
+    world.blue.s3.put_object_legal_hold(**hold, LegalHold={"Status": "ON"})
+    assert not [each for each in mover.plan() if each.refuses]
+    whole(mover.copy)
+    there = world.green.s3.head_object(Bucket=world.green.bucket, Key=key)
+    world.blue.s3.put_object_legal_hold(**hold, LegalHold={"Status": "OFF"})
+    world.green.s3.put_object_legal_hold(
+        Bucket=world.green.bucket, Key=key, VersionId=there["VersionId"], LegalHold={"Status": "OFF"}
+    )
+    assert there["ObjectLockLegalHoldStatus"] == "ON"
+    assert differences(mover.compare) == []
