@@ -38,7 +38,10 @@ def main() -> int:
     )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: watch.close())
-    watch.run()
+    try:
+        watch.run()
+    finally:
+        listener.close()
     return 0
 
 

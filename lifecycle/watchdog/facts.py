@@ -32,6 +32,10 @@ class View:
     apply_s: float = 0.005
     base_at: float = 0.0
 
+    def restart(self, grace: float = 0.0) -> None:
+        """What was counted until now (and in the `grace` to come) says nothing of what is judged from here on."""
+        self.since = max(self.since, time.monotonic() + grace)
+
     def facts(self, meter: Meter, prober: Prober, share: int) -> Facts:
         """What is known now."""
         now, order = time.monotonic(), self.move.order

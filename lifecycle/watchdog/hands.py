@@ -42,11 +42,13 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The tenant is where it shall be, or why not yet. `flip`: what was done."""
+    """The tenant is where it shall be, or why not yet. `flip`: what was done. Not `told`: the other side doesn't answer,
+    and must hear who owns the tenant when it does."""
 
     owner: str
     why: str = ""
     flip: flip.Flip | None = None
+    told: bool = True
 
 
 class Hand:
@@ -110,7 +112,7 @@ class Hand:
         if mine.leased:
             self._regions[owner].leases.adopt(self._tenant, mine.epoch)
         self._note(owner, mine.epoch, owner)
-        return Settled(owner)
+        return Settled(owner, told=theirs is not None)
 
     def _flip(self, owner: str, other: str, epoch: int) -> Settled:
         forth = owner == self._green
@@ -137,7 +139,7 @@ class Hand:
             time.monotonic() - began,
             "" if done.drained else ", taken over without the rest",
         )
-        return Settled(owner, flip=done)
+        return Settled(owner, flip=done, told=not done.taken_over)
 
     def _raise_sequences(self, owner: str, forth: bool) -> None:
         """Before the fence, so that it costs no pause."""

@@ -18,7 +18,7 @@ class Move:
     """One live move. `owner` is who owned the writes when we last knew; `epoch` the highest route epoch that we used;
     `bound` the region for which that epoch was begun.
 
-    `latch`: why it tripped (empty: it didn't). `expected`: the known answer of the golden question. `base`: blue's
+    `told`: both sides know it. `latch`: why it tripped (empty: it didn't). `expected`: the known answer of the golden question. `base`: blue's
     milliseconds while it served all. `done`: the last order that was carried out.
     """
 
@@ -27,6 +27,7 @@ class Move:
     epoch: int = 0
     bound: str = ""
     settled: bool = False
+    told: bool = True
     latch: str = ""
     latch_at: str = ""
     expected: str = ""

@@ -32,6 +32,7 @@ log = logging.getLogger("lifecycle.watchdog")
 FEW = 10  # so many moves are judged twice a second, more once
 _CUTTING = frozenset({"health", "database", "answers"})
 _RETRY_S = 1.0
+_GRACE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class Watch:
                 self._desk.tell_latch(order.migration, move.latch)
         changed = (order.share, order.owner) != (move.order.share, move.order.owner)
         if changed and order.migration in self._views:
-            self._views[order.migration].since = time.monotonic()
+            self._views[order.migration].restart()
         move.order = order
 
     def _drop(self, name: str) -> None:
@@ -209,7 +210,8 @@ class Watch:
         self._traffic.apply(move.order.tenant, split)
         view = self._views.get(move.order.migration)
         if view is not None:
-            view.apply_s, view.since = time.monotonic() - began, time.monotonic()
+            view.apply_s = time.monotonic() - began
+            view.restart()
         log.info("%s: %d %% to %s.", move.order.migration, split.share, split.target or split.home)
 
     # Owners
@@ -228,7 +230,12 @@ class Watch:
     def _is_due(self, move: Move) -> bool:
         if self._not_before.get(move.order.migration, 0.0) > time.monotonic():
             return False
-        return not move.settled or move.owner != self._owner(move) or move.done < move.order.epoch
+        return (
+            not move.settled
+            or not move.told
+            or move.owner != self._owner(move)
+            or move.done < move.order.epoch
+        )
 
     def _owner(self, move: Move) -> str:
         return move.order.blue if move.latch else move.order.owner
@@ -250,13 +257,15 @@ class Watch:
     def _settled(self, move: Move, settled: Settled) -> None:
         order, view = move.order, self._views.get(move.order.migration)
         if settled.flip is not None and view is not None:
-            view.since = time.monotonic()
+            view.restart()
         if settled.why:
             move.settled = False
             self._not_before[order.migration] = time.monotonic() + _RETRY_S
             self._outcome(move, {"state": "waiting", "why": settled.why})
             return
-        move.settled = settled.owner == self._owner(move)
+        move.settled, move.told = settled.owner == self._owner(move), settled.told
+        if not move.told:
+            self._not_before[order.migration] = time.monotonic() + _RETRY_S
         if move.latch and (order.share or order.owner != order.blue):
             self._outcome(move, {"state": "refused", "why": f"It went back: {move.latch}"}, settled)
             move.done = max(move.done, order.epoch)
@@ -311,7 +320,11 @@ class Watch:
                 tenants.setdefault(region.dsn, set()).add(order.tenant)
                 app = self._places(order, key).app
                 if app:
-                    targets.append(Target(name, region.name, order.tenant, app, touches=region is view.blue))
+                    is_blue = region is view.blue
+                    writes = not is_blue or move.owner == order.blue
+                    targets.append(
+                        Target(name, region.name, order.tenant, app, touches=is_blue, writes=writes)
+                    )
         self._regions.share(tenants)
         self._prober.tend(targets, self._edge)
 

@@ -69,7 +69,9 @@ class Scene:
                 stdout=output,
                 stderr=output,
             )
-        until(lambda: Beat.objects.filter(pid=self.process.pid if self.process else 0).exists(), 20, self.words)
+        until(
+            lambda: Beat.objects.filter(pid=self.process.pid if self.process else 0).exists(), 20, self.words
+        )
 
     def words(self) -> str:
         """What the watchdog logged."""
