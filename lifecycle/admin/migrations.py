@@ -133,8 +133,8 @@ class MigrationDesk(Desk):
 
 
 def buttons(row: Migration, viewer: Actor) -> list[Button]:
-    """The buttons of the board, in their order; each says why it is off."""
-    return [
+    """The buttons of the board; each that is off says why."""
+    every = [
         Button(
             "start", "Start the move", "As planned below. Blue serves everything until green was verified.",
             actions.check_start(row, actor=viewer), (), "primary",
@@ -169,6 +169,7 @@ def buttons(row: Migration, viewer: Actor) -> list[Button]:
             else []
         ),
     ]  # fmt: skip
+    return sorted(every, key=lambda each: not each.on)  # stable: what can be pressed comes first
 
 
 def fleet() -> dict[str, Any]:
