@@ -18,7 +18,10 @@ class Handling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table. Owned by `tenant`/`user` columns, or reached through `via` ({parent table: own column})."""
+    """One table. Owned by `tenant`/`user` columns, or reached through `via` ({parent table: own column}).
+
+    A name with a dot (`lifecycle.change`) is a table of another schema: erased and searched, never moved.
+    """
 
     name: str
     handling: Handling = Handling.ERASE
@@ -40,6 +43,11 @@ class Table:
     key: tuple[str, ...] = ()  # identifies a row where there is no primary key; else row hash and ctid
     canary: tuple[tuple[str, str], ...] = ()  # column -> value that hides a canary row from users
     shared_through: tuple[tuple[str, str], ...] = ()  # no owner: goes with the last row of {table: column}
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it lies in another schema than the map's."""
+        return "." in self.name
 
 
 @dataclass(frozen=True, slots=True)

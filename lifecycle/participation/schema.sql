@@ -46,6 +46,7 @@ CREATE INDEX IF NOT EXISTS change_user ON lifecycle.change (tenant_id, user_id);
 -- What this region's stores hold of it. Rows of op 'delete' are tombstones.
 CREATE TABLE IF NOT EXISTS lifecycle.applied (
     tenant_id text NOT NULL,
+    user_id text NOT NULL DEFAULT '',
     store text NOT NULL,
     key text NOT NULL,
     version bigint NOT NULL,
@@ -55,6 +56,26 @@ CREATE TABLE IF NOT EXISTS lifecycle.applied (
     PRIMARY KEY (tenant_id, store, key)
 );
 
+-- An older installation's table has no such column yet.
+ALTER TABLE lifecycle.applied ADD COLUMN IF NOT EXISTS user_id text NOT NULL DEFAULT '';
+CREATE INDEX IF NOT EXISTS applied_user ON lifecycle.applied (tenant_id, user_id);
+
+-- A key names its user: what was applied of a person goes with that person.
+CREATE OR REPLACE FUNCTION lifecycle.name_user() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.user_id = '' THEN
+        NEW.user_id := coalesce((
+            SELECT c.user_id FROM lifecycle.change c
+            WHERE c.tenant_id = NEW.tenant_id AND c.store = NEW.store AND c.key = NEW.key
+            ORDER BY c.version DESC LIMIT 1), '');
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE OR REPLACE TRIGGER name_user BEFORE INSERT ON lifecycle.applied
+    FOR EACH ROW EXECUTE FUNCTION lifecycle.name_user();
+
 -- Rows deleted while their tenant moves; `key` is a JSON array of the primary key's values as text.
 CREATE TABLE IF NOT EXISTS lifecycle.tombstone (
     tenant_id text NOT NULL,
@@ -62,6 +83,14 @@ CREATE TABLE IF NOT EXISTS lifecycle.tombstone (
     key text NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (tenant_id, table_name, key)
+);
+
+-- Large objects of moved rows: their number in the other region's server, and in this one's. Not replicated.
+CREATE TABLE IF NOT EXISTS lifecycle.large_object (
+    tenant_id text NOT NULL,
+    there bigint NOT NULL,
+    here bigint NOT NULL,
+    PRIMARY KEY (tenant_id, there)
 );
 
 -- Replicated both ways: probes and the marker of a fence.
@@ -198,6 +227,17 @@ BEGIN
             ON CONFLICT (tenant_id, table_name, key) DO UPDATE SET at = clock_timestamp();
     END IF;
     RETURN NULL;
+END $$;
+
+-- Forgets a finished move of a tenant in this region; the route and the outbox stay.
+CREATE OR REPLACE FUNCTION lifecycle.forget_move(tenant text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    DELETE FROM lifecycle.applied a WHERE a.tenant_id = tenant;
+    DELETE FROM lifecycle.tombstone d WHERE d.tenant_id = tenant;
+    DELETE FROM lifecycle.probe p WHERE p.tenant_id = tenant;
+    UPDATE lifecycle.route r SET moving = false, other = '', slot = '', soak = 'fast', lease_until = 'infinity'
+        WHERE r.tenant_id = tenant;
 END $$;
 
 -- Drops outbox rows that nobody needs: older than `keep`, of tenants that are not moving. Returns how many.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -56,8 +57,8 @@ class Catalog:
     foreign_keys: list[ForeignKey] = field(default_factory=list)
 
     def quoted(self, name: str) -> str:
-        """`schema.table` for SQL; a name with a dot that is no table here is one of another schema."""
-        if name not in self.relations and "." in name:
+        """`schema.table` for SQL; a name with a dot is a table of another schema."""
+        if "." in name:
             schema, _, rest = name.partition(".")
             return f"{q(schema)}.{q(rest)}"
         return f"{q(self.schema)}.{q(name)}"
@@ -91,8 +92,9 @@ def is_textual(column: Column) -> bool:
 
 
 _RELATIONS = """
-SELECT c.oid, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %(schema)s AND c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition"""
+SELECT c.oid, CASE n.nspname WHEN %(schema)s THEN c.relname ELSE n.nspname || '.' || c.relname END, c.relkind
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE (n.nspname = %(schema)s OR n.nspname || '.' || c.relname = ANY(%(others)s)) AND c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition"""
 _COLUMNS = """
 SELECT a.attrelid, a.attname, format_type(a.atttypid, NULL), a.attnotnull,
        a.atthasdef OR a.attidentity <> '', a.attgenerated <> '' OR a.attidentity = 'a', t.typcategory,
@@ -114,9 +116,9 @@ FROM pg_constraint f JOIN pg_class c ON c.oid = f.conrelid JOIN pg_namespace n O
 WHERE f.contype = 'f' AND f.confrelid = ANY(%(oids)s) AND f.conparentid = 0"""
 
 
-def read(cursor: Cursor, schema: str) -> Catalog:
-    """The catalog of one schema, as it is now."""
-    cursor.execute(_RELATIONS, {"schema": schema})
+def read(cursor: Cursor, schema: str, others: Sequence[str] = ()) -> Catalog:
+    """The catalog of one schema, and of `others` (`schema.table`), as it is now."""
+    cursor.execute(_RELATIONS, {"schema": schema, "others": list(others)})
     names = {oid: (name, kind) for oid, name, kind in cursor.fetchall()}
     oids = {"oids": list(names)}
     columns: dict[int, dict[str, Column]] = {oid: {} for oid in names}

@@ -18,8 +18,9 @@ JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class JOIN 
 WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
   AND v.relkind = 'm' AND v.oid <> d.refobjid ORDER BY v.oid"""
 _DEAD = """
-SELECT relname FROM pg_stat_user_tables WHERE schemaname = %(schema)s AND relname = ANY(%(names)s)
-AND n_dead_tup > 0 AND coalesce(last_vacuum, '-infinity') < now() - interval '1 minute'"""
+SELECT name FROM pg_stat_user_tables
+CROSS JOIN LATERAL (SELECT CASE schemaname WHEN %(schema)s THEN relname ELSE schemaname || '.' || relname END) n(name)
+WHERE name = ANY(%(names)s) AND n_dead_tup > 0 AND coalesce(last_vacuum, '-infinity') < now() - interval '1 minute'"""
 
 
 def close(
@@ -41,8 +42,8 @@ def close(
             done.add(name)
     session.end("maintenance")
     tally.detail = {
-        "refreshed": sorted(each for each in done if "." in each),
-        "vacuumed": sorted(each for each in done - left if "." not in each),
+        "refreshed": sorted(each for each in done if "." in each and each not in names),
+        "vacuumed": sorted(each for each in done - left if "." not in each or each in names),
         "left_to_autovacuum": sorted(left),
     }
     return tally

@@ -62,7 +62,8 @@ class PostgresqlEraser:
     def catalog(self) -> Catalog:
         if self._catalog is None:
             with self.session.transaction() as cursor:
-                self._catalog = catalogs.read(cursor, self.relations.schema)
+                elsewhere = [table.name for table in self.relations.tables if table.elsewhere]
+                self._catalog = catalogs.read(cursor, self.relations.schema, elsewhere)
         return self._catalog
 
     def discover(self, scope: Scope, cursor: Any) -> Page[Item]:

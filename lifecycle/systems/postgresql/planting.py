@@ -35,7 +35,7 @@ def shapes(catalog: Catalog, relations: Relations, scope: Scope) -> list[str]:
     """`row:TABLE` for each table that can carry a marker, and `large_object` where a table points to some."""
     made = []
     for table in relations.tables:
-        if not _erased(table, scope) or table.name not in catalog.relations:
+        if not _erased(table, scope) or table.name not in catalog.relations or _is_tenants(table, scope):
             continue
         if _carrier(catalog, table, scope):
             made.append(f"{ROW}{table.name}")
@@ -76,6 +76,11 @@ def lift(cursor: Cursor, catalog: Catalog, relations: Relations, planted: Plante
 def _erased(table: Table, scope: Scope) -> bool:
     spared = set(scope.retained) | set(scope.held_categories)
     return table.handling is Handling.ERASE and table.category not in spared
+
+
+def _is_tenants(table: Table, scope: Scope) -> bool:
+    """Whether no row of the table can be one user's, and a user is the subject."""
+    return scope.subject.user is not None and not (table.user or table.via or table.shared_through)
 
 
 def _carrier(catalog: Catalog, table: Table, scope: Scope) -> str:

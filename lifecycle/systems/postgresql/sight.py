@@ -205,7 +205,8 @@ class Sight:
         return each.root if each.schema == self.relations.schema else f"{each.schema}.{each.name}"
 
     def mapped(self, each: Seen) -> Table | None:
-        return self.tables.get(each.root) if each.schema == self.relations.schema else None
+        own = each.schema == self.relations.schema
+        return self.tables.get(each.root if own else f"{each.schema}.{each.root}")
 
     def by_oid(self, oid: int) -> Seen | None:
         return next((each for each in self.seen if each.oid == oid), None)

@@ -29,7 +29,7 @@ WHERE n.nspname = %(schema)s AND c.relname = ANY(%(tables)s) AND i.indisunique A
 
 def by_table(database: Database, datamap: DataMap) -> dict[str, str]:
     """SHA-256 (hex) of each moved table's columns, constraints and unique indexes."""
-    names = [t.name for t in datamap.relations.tables if t.handling is not Handling.KEEP]
+    names = [t.name for t in datamap.relations.tables if t.handling is not Handling.KEEP and not t.elsewhere]
     asked = {"schema": datamap.relations.schema, "tables": names}
     facts: dict[str, list[Row]] = {name: [] for name in names}
     for statement in (_COLUMNS, _CONSTRAINTS, _UNIQUE):

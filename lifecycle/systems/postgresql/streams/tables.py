@@ -96,7 +96,7 @@ def read(database: Database, datamap: DataMap) -> list[Moved]:
     relations = datamap.relations
     with database.connection().cursor() as cursor:
         catalog = catalogs.read(cursor, relations.schema)
-    tables = [t for t in relations.tables if t.handling is not Handling.KEEP]
+    tables = [t for t in relations.tables if t.handling is not Handling.KEEP and not t.elsewhere]
     rows = database.rows(_STATE, [relations.schema, [t.name for t in tables]])
     state = {name: (owner, identity, tuple(columns)) for name, owner, identity, columns in rows}
     ordered = [t for t in reversed(catalogs.children_first(catalog, relations)) if t in tables]

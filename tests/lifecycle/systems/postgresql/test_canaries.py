@@ -27,7 +27,10 @@ USER_SHAPES |= {
     "row:invoices",
     "row:feedback",
     "large_object",
+    "row:lifecycle.change",
+    "row:lifecycle.applied",
 }
+TENANT_SHAPES = USER_SHAPES | {"row:users", "row:lifecycle.probe", "row:lifecycle.tombstone"}
 
 
 @pytest.mark.parametrize("user", ["u-1", None])
@@ -35,7 +38,7 @@ def test_each_canary_is_seen_alone_and_goes_with_the_subject(platform: World, us
     subject = known(platform, "1", user)
     eraser, verifier = platform.eraser(), platform.verifier()
     shapes = eraser.shapes(subject)
-    assert set(shapes) == (USER_SHAPES if user else USER_SHAPES | {"row:users"})
+    assert set(shapes) == (USER_SHAPES if user else TENANT_SHAPES)
     before = neighbours(verifier, subject)
     markers = {shape: f"canary{number:024d}" for number, shape in enumerate(shapes)}
     for shape, marker in markers.items():

@@ -17,6 +17,7 @@ from psycopg2.extensions import connection as Connection
 
 from lifecycle.datamap.loader import load
 from lifecycle.datamap.model import DataMap
+from lifecycle.participation import install
 from lifecycle.systems.base import BatchOver, Entry, Hit, Item, Scope, Subject, Tally
 from lifecycle.systems.postgresql.eraser import PostgresqlEraser, connect
 from lifecycle.systems.postgresql.verifier import PostgresqlVerifier
@@ -97,6 +98,7 @@ def world(stack: dict[str, Any], copy_of: World | None = None) -> Iterator[World
     try:
         if copy_of is None:
             made.run((ROOT / "demo" / "platform" / "schema.sql").read_text())
+            install(made.dsn, "us-east-1")
         yield made
     finally:
         made.connection.close()
