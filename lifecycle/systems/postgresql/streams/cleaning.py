@@ -21,7 +21,7 @@ from lifecycle.systems.postgresql.streams.flow import stream_name
 from lifecycle.systems.postgresql.streams.tables import Moved
 
 BATCH = 5_000
-_BOOKS = ("change", "applied", "probe", "tombstone")
+_BOOKS = ("change", "applied", "probe", "tombstone", "large_object")
 
 
 class _Open:
@@ -179,10 +179,6 @@ def forget_bookkeeping(database: Database, move: Move) -> None:
     with under_origin(database, move) as cursor:
         for name in _BOOKS:
             cursor.execute(f"DELETE FROM lifecycle.{name} WHERE tenant_id = %s", [move.tenant])
-        cursor.execute("SELECT to_regclass('lifecycle.large_object') IS NOT NULL")
-        found = cursor.fetchone()
-        if found and found[0]:
-            cursor.execute("DELETE FROM lifecycle.large_object WHERE tenant_id = %s", [move.tenant])
 
 
 def refresh_views(database: Database, datamap: DataMap) -> None:

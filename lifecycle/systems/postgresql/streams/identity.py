@@ -41,9 +41,9 @@ def prepare(dsn: str, datamap: DataMap, say: Say = lambda _sentence: None) -> Pr
     """
     database = Database(dsn, name="lifecycle prepare")
     try:
-        if database.one("SELECT to_regprocedure('lifecycle.note_delete()')") is None:
+        if database.one("SELECT to_regclass('lifecycle.large_object')") is None:
             raise Permanent(
-                "The database has no schema `lifecycle`: install lifecycle.participation there first."
+                "The database has no schema `lifecycle`, or an older one: install lifecycle.participation there first."
             )
         work = _Work(database, say, Prepared())
         for table in moved.read(database, datamap):
@@ -222,7 +222,6 @@ class _Work:
 
     def _objects(self, table: Moved, column: str) -> None:
         """Rows that arrive name the other server's large objects: they are given ones of this server."""
-        self.database.rows(_MAP_TABLE)
         name = f"lifecycle.{q('object_of_' + table.name[:_NAME])}"
         body = _MAP_BODY.format(column=q(column), tenant=q(table.tenant))
         self.database.rows(_function(name, body, "ours oid;"))
@@ -239,16 +238,13 @@ class _Work:
             self.database.patient(f"ALTER TABLE {table.quoted} ENABLE REPLICA TRIGGER lifecycle_object")
 
 
-_MAP_TABLE = """
-CREATE TABLE IF NOT EXISTS lifecycle.large_object (
-    tenant_id text NOT NULL, there oid NOT NULL, here oid NOT NULL, PRIMARY KEY (tenant_id, there))"""
 _MAP_BODY = """
     IF NEW.{column} IS NOT NULL THEN
-        SELECT m.here INTO ours FROM lifecycle.large_object m
-            WHERE m.tenant_id = NEW.{tenant}::text AND m.there = NEW.{column};
+        SELECT m.here::oid INTO ours FROM lifecycle.large_object m
+            WHERE m.tenant_id = NEW.{tenant}::text AND m.there = NEW.{column}::bigint;
         IF ours IS NULL THEN
             ours := lo_create(0);
-            INSERT INTO lifecycle.large_object (tenant_id, there, here) VALUES (NEW.{tenant}::text, NEW.{column}, ours);
+            INSERT INTO lifecycle.large_object (tenant_id, there, here) VALUES (NEW.{tenant}::text, NEW.{column}::bigint, ours::bigint);
         END IF;
         NEW.{column} := ours;
     END IF;

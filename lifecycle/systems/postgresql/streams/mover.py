@@ -81,11 +81,11 @@ class PostgresqlMover:
         moved, until = self._tables(), time.monotonic() + seconds
         state = cursor or self._begin(moved)
         limit = int(self.move.source.place.get("rows_per_second") or 0)
+        self.forward.publish(moved)
         if limit and not self.forward.subscribed():
             progress = throttled.copy(self.move, self.forward, moved, limit, until, state)
             if progress.cursor is not None:
                 return progress
-        self.forward.publish(moved)
         self.forward.keep()
         self.forward.subscribe(copy=not limit)
         while True:
@@ -103,7 +103,8 @@ class PostgresqlMover:
         """Before the first copy: leftovers of an earlier move's bookkeeping go, the totals are counted."""
         if self.forward.slot() is None and self.forward.subscribed() is None:
             cleaning.forget_bookkeeping(self.target, self.move)
-            self.source.rows("DELETE FROM lifecycle.probe WHERE tenant_id = %s", [self.move.tenant])
+            for name in ("probe", "large_object"):
+                self.source.rows(f"DELETE FROM lifecycle.{name} WHERE tenant_id = %s", [self.move.tenant])
         totals = count(self.source, moved, self.move.tenant)
         return {"totals": {name: list(pair) for name, pair in totals.items()}}
 

@@ -46,7 +46,7 @@ def _table(source: Database, target: Database, table: Moved, column: str, move: 
         pairs = {
             row[0]: row[1]
             for row in target.rows(
-                "SELECT there::bigint, here::bigint FROM lifecycle.large_object WHERE tenant_id = %s AND there = ANY(%s::oid[])",
+                "SELECT there, here FROM lifecycle.large_object WHERE tenant_id = %s AND there = ANY(%s)",
                 [move.tenant, page],
             )
         }
@@ -63,7 +63,7 @@ def _note_back(source: Database, move: Move, pairs: dict[int, int]) -> None:
     if pairs:
         source.rows(
             "INSERT INTO lifecycle.large_object (tenant_id, there, here) "
-            "SELECT %s, t, h FROM unnest(%s::oid[], %s::oid[]) p(t, h) ON CONFLICT DO NOTHING",
+            "SELECT %s, t, h FROM unnest(%s::bigint[], %s::bigint[]) p(t, h) ON CONFLICT DO NOTHING",
             [move.tenant, list(pairs.values()), list(pairs)],
         )
 

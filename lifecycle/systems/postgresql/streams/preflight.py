@@ -21,7 +21,7 @@ _MOST = 5  # streams of one move on each server, with those of its table copies
 def findings(move: Move, source: Database, target: Database, datamap: DataMap) -> list[Finding]:
     """All findings of one move."""
     try:
-        found = list(_servers(move, source, target))
+        found = [*_servers(move, source, target), *_changing(move, source, target, datamap)]
         if any(each.refuses for each in found):
             return found
         mine, theirs = tables.read(source, datamap), tables.read(target, datamap)
@@ -110,13 +110,22 @@ def _schemas(source: Database, target: Database, datamap: DataMap) -> Iterator[F
             True,
             f"The regions define tables differently: {', '.join(differing)}. Deploy the same schema to both.",
         )
-    locked = source.one(
-        "SELECT string_agg(DISTINCT c.relname, ', ') FROM pg_locks l JOIN pg_class c ON c.oid = l.relation "
-        "WHERE l.mode = 'AccessExclusiveLock' AND c.relname = ANY(%s) AND c.relkind IN ('r', 'p')",
-        [list(mine)],
-    )
-    if locked:
-        yield Finding(True, f"Definitions are being changed now: {locked}. Wait until it is over.")
+
+
+def _changing(move: Move, source: Database, target: Database, datamap: DataMap) -> Iterator[Finding]:
+    """Definitions that are being changed at this moment. Before anything that such a lock would make wait."""
+    names = [t.name for t in datamap.relations.tables]
+    for region, database in ((move.source.region, source), (move.target.region, target)):
+        locked = database.one(
+            "SELECT string_agg(DISTINCT c.relname, ', ') FROM pg_locks l JOIN pg_class c ON c.oid = l.relation "
+            "WHERE l.mode = 'AccessExclusiveLock' AND c.relname = ANY(%s) AND c.relkind IN ('r', 'p') "
+            "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            [names],
+        )
+        if locked:
+            yield Finding(
+                True, f"{region}: definitions are being changed now: {locked}. Wait until it is over."
+            )
 
 
 def _shapes(moved: list[Moved]) -> Iterator[Finding]:

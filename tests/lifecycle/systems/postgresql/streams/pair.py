@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -34,10 +34,10 @@ class Region:
     """One region's database, asked as `app`."""
 
     name: str
-    dsn: str
-    reader_dsn: str
-    mover_dsn: str
-    admin_dsn: str
+    dsn: str = field(repr=False)
+    reader_dsn: str = field(repr=False)
+    mover_dsn: str = field(repr=False)
+    admin_dsn: str = field(repr=False)
     connection: Any = None
 
     def run(self, statement: str, params: Sequence[Any] | None = None) -> list[tuple[Any, ...]]:
@@ -99,8 +99,7 @@ def pair(stack: dict[str, Any], *, scale: int = 1) -> Iterator[Pair]:
                 rows.seed(region.dsn, customer(tenant), scale if tenant == TENANT else 1)
         yield made
     finally:
-        for region in made.regions:
-            _end(region, name)
+        _end(made.regions, name)
 
 
 def _region(stack: dict[str, Any], region: str, database: str) -> Region:
@@ -118,35 +117,36 @@ def _region(stack: dict[str, Any], region: str, database: str) -> Region:
     )
 
 
-def _end(region: Region, database: str) -> None:
-    if region.connection is not None:
-        region.connection.close()
-    own = psycopg2.connect(region.admin_dsn)
-    own.autocommit = True
-    with own.cursor() as cursor:
-        cursor.execute(
-            "SELECT subname FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
-        for (each,) in cursor.fetchall():
-            cursor.execute(f"ALTER SUBSCRIPTION {each} DISABLE")
-            cursor.execute(f"ALTER SUBSCRIPTION {each} SET (slot_name = NONE)")
-            cursor.execute(f"DROP SUBSCRIPTION {each}")
-        cursor.execute(
-            "SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = current_database()"
-        )
-        for slot, pid in cursor.fetchall():
-            if pid:
-                cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
-            cursor.execute(
-                "SELECT pg_drop_replication_slot(%s) FROM pg_replication_slots WHERE slot_name = %s",
-                [slot, slot],
-            )
-    own.close()
-    admin = psycopg2.connect(urlunsplit(urlsplit(region.admin_dsn)._replace(path="/postgres")))
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        cursor.execute(f"DROP DATABASE {database} WITH (FORCE)")
-    admin.close()
+def _end(regions: Sequence[Region], database: str) -> None:
+    """Followers first: one that is left would take its slot again."""
+    for region in regions:
+        if region.connection is not None:
+            region.connection.close()
+        for (each,) in _admin(region, "SELECT subname FROM pg_subscription s JOIN pg_database d ON d.oid = s.subdbid "
+                              "WHERE d.datname = current_database()"):  # fmt: skip
+            _admin(region, f"ALTER SUBSCRIPTION {each} DISABLE")
+            _admin(region, f"ALTER SUBSCRIPTION {each} SET (slot_name = NONE)")
+            _admin(region, f"DROP SUBSCRIPTION {each}")
+    for region in regions:
+        find = "SELECT slot_name, active_pid FROM pg_replication_slots WHERE database = current_database()"
+        while left := _admin(region, find):
+            for slot, pid in left:
+                if pid:
+                    _admin(region, f"SELECT pg_terminate_backend({pid}, 5000)")
+                else:
+                    _admin(region, f"SELECT pg_drop_replication_slot('{slot}')")
+        away = replace(region, admin_dsn=urlunsplit(urlsplit(region.admin_dsn)._replace(path="/postgres")))
+        _admin(away, f"DROP DATABASE {database} WITH (FORCE)")
+
+
+def _admin(region: Region, statement: str) -> list[tuple[Any, ...]]:
+    connection = psycopg2.connect(region.admin_dsn)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        found = cursor.fetchall() if cursor.description else []
+    connection.close()
+    return found
 
 
 class Writer(threading.Thread):
@@ -155,6 +155,7 @@ class Writer(threading.Thread):
     def __init__(self, region: Region, rate: float = 200) -> None:
         super().__init__(daemon=True)
         self._region, self._pause, self._over = region, 1 / rate, threading.Event()
+        self._name = uuid.uuid4().hex[:8]
         self.written = 0
         self.failed: BaseException | None = None
 
@@ -182,7 +183,7 @@ class Writer(threading.Thread):
             connection.close()
 
     def _write(self, cursor: Any, n: int) -> None:
-        document = f"live-{self._region.name}-{n}"
+        document = f"live-{self._name}-{n}"
         cursor.execute(
             "INSERT INTO documents (tenant_id, id, owner_id, title, s3_key, sha256) VALUES (%s, %s, 'ada', 'live', %s, '')",
             [TENANT, document, f"k/{document}"],
@@ -197,7 +198,7 @@ class Writer(threading.Thread):
             "UPDATE users SET full_name = %s WHERE tenant_id = %s AND user_id = 'bob'", [f"Bob {n}", TENANT]
         )
         if n % 3 == 0 and n > 6:
-            old = f"live-{self._region.name}-{n - 6}"
+            old = f"live-{self._name}-{n - 6}"
             cursor.execute(
                 "DELETE FROM highlights WHERE chunk_id IN (SELECT id FROM chunks WHERE document_id = %s)",
                 [old],
