@@ -12,7 +12,7 @@ stack: setup      ## the local servers, migrated and seeded; addresses in .run/s
 stack-down:       ## end what `make stack` started
 	@bin/with python -m demo.stack down
 
-demo: setup       ## an erasure from request to certificate, watched
+demo: setup       ## an erasure from request to certificate, and a tenant moved under load, watched
 	@bin/with python -m demo prove
 
 test: setup       ## the tests

@@ -12,7 +12,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="the whole program with its sample platform, until Ctrl-C")
-    commands.add_parser("prove", help="an erasure from request to certificate, checked independently")
+    commands.add_parser("prove", help="an erasure and a move under load, checked independently")
     chosen = parser.parse_args().command
     code: int = import_module(f"demo.{chosen}").main()
     return code

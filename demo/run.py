@@ -15,7 +15,7 @@ import httpx
 from demo.platform.cast import CUSTOMERS
 from demo.program import Failed, Program
 from demo.stack import control
-from demo.stack.place import read_json, run_dir
+from demo.stack.place import REGIONS, read_json, run_dir
 
 PORT = 8000
 SHOWN = {
@@ -60,11 +60,16 @@ def _serve(program: Program, root: Path, *, real: bool) -> None:
         program.run(sys.executable, "-m", "demo.stack", "up")
         print("Seeding the sample platform ...", flush=True)
         print(program.manage("demo", "seed", "--missing").strip(), flush=True)
+        for region in REGIONS:
+            program.manage("datamap", "prepare", "--region", region)
     program.manage("collectstatic", "--noinput", "-v", "0")
     port = _free_port()
     address = f"http://127.0.0.1:{port}"
     program.environment.setdefault("PUBLIC_URL", os.environ.get("PUBLIC_URL", address))
     program.start("qcluster", "manage.py", "qcluster")
+    if not real or "TRAFFIC_SOCKET" in os.environ:
+        program.start("watchdog", "manage.py", "watchdog")
+        program.start("applier", "manage.py", "applier")
     web = (
         "--bind",
         f"127.0.0.1:{port}",
@@ -94,6 +99,15 @@ def _greet(address: str, demo: dict[str, Any]) -> None:
         admin = demo["admins"][CUSTOMERS[1].id]
         print("\nFile a request, then approve it as officer:\n")
         print(f"  bin/with python manage.py erasure request --tenant 17 --user eve --requested-by {admin}\n")
+        print(
+            f"Moves between regions are watched on {address}/admin/lifecycle/migration/fleet/. Plan and start one:\n"
+        )
+        print(
+            "  bin/with python manage.py migration plan --tenant 17 --to us-west-2 --as engineer --step-seconds 20"
+        )
+        print("  bin/with python manage.py migration start ID --as engineer\n")
+        print("Give it users meanwhile:\n")
+        print("  bin/with python -m demo.load --tenant 17 --rate 20 --seconds 300 --ledger .run/load.jsonl\n")
     print("Ctrl-C ends everything.", flush=True)
 
 

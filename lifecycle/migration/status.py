@@ -50,6 +50,8 @@ def of(migration: Migration) -> dict[str, Any]:
         "reading_at": _time(reading.at if reading else None),
         "verification": migration.verification,
         "to_go": _to_go(steps),
+        "moved": _moved(steps),
+        "flip": next((step.result or {} for step in steps if step.name == "flip"), {}),
         "report": {name: value for name, value in migration.report.items() if name != "readings"},
         "created_at": _time(migration.created_at),
         "started_at": _time(migration.started_at),
@@ -93,6 +95,15 @@ def _to_go(steps: list[Step]) -> dict[str, int | None]:
             elif step.total is not None:
                 found[_UNITS[step.lane]] = max(0, step.total - step.done)
     return found
+
+
+def _moved(steps: list[Step]) -> dict[str, dict[str, int]]:
+    """Items and bytes that the finished copies brought over, by system."""
+    return {
+        step.lane: {"items": int(step.result.get("items", 0)), "bytes": int(step.result.get("bytes", 0))}
+        for step in steps
+        if step.name == "copy" and step.state == Step.State.DONE and isinstance(step.result, dict)
+    }
 
 
 def _next_step_at(migration: Migration, order: Order | None) -> datetime | None:
