@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.base import Permanent, Transient, Unreachable
 from lifecycle.systems.following import Follower, apply
 from lifecycle.systems.ledger import Change, Ledger
 
@@ -118,6 +118,9 @@ class Lane:
 
     def _batch(self, changes: list[Change]) -> int:
         outcome = apply(self.here, self.follower, changes, self.there)
+        if down := next((e for e in outcome.failed.values() if isinstance(e, Unreachable)), None):
+            self._applied += outcome.applied
+            raise down  # no key's own fault: the lane waits as a whole
         for change in changes:
             error = outcome.failed.get(change.key)
             if error is None:

@@ -26,6 +26,10 @@ class Transient(Exception):
     """It may succeed when tried again. The text is a sentence without personal data."""
 
 
+class Unreachable(Transient):
+    """The service did not answer at all: what else is asked of it will fail as well."""
+
+
 class Action(StrEnum):
     ERASE = "erase"
     ANONYMISE = "anonymise"

@@ -131,7 +131,7 @@ class Ledger:
                 SELECT c.store, c.key, c.op, c.version, c.sha256, c.origin, c.at, c.seq
                 FROM (SELECT DISTINCT ON (key) * FROM lifecycle.change
                       WHERE tenant_id = %(tenant)s AND origin = %(origin)s AND store = %(store)s AND seq >= %(floor)s
-                        AND key <> ALL(%(without)s)
+                        AND NOT EXISTS (SELECT FROM unnest(%(without)s::text[]) resting WHERE resting = key)
                       ORDER BY key, version DESC) c
                 LEFT JOIN lifecycle.applied a ON a.tenant_id = c.tenant_id AND a.store = c.store AND a.key = c.key
                 WHERE (a.version IS NULL OR a.version < c.version)

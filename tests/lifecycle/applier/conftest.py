@@ -38,9 +38,9 @@ def live(world: World) -> LiveMove:
 
 
 @contextmanager
-def applying(world: World, folder: Path) -> Iterator[Applier]:
+def applying(world: World, folder: Path, move: LiveMove | None = None) -> Iterator[Applier]:
     """An applier at work, with a control database that does not answer and moves that it remembers."""
-    Control(NOBODY, folder / "moves.json").remember([live(world)])
+    Control(NOBODY, folder / "moves.json").remember([move or live(world)])
     applier = Applier(NOBODY, lambda reference: reference, folder / "moves.json")
     thread = threading.Thread(target=applier.run)
     thread.start()

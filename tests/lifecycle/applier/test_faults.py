@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from lifecycle.participation.digests import of_object
 from lifecycle.systems.movable import Kind
 from lifecycle.systems.pinecone.moving import PineconeMover
@@ -22,6 +24,7 @@ R = TypeVar("R")
 EACH = 100  # faults of each kind, in each store
 
 
+@pytest.mark.timeout(400)
 def test_a_thousand_faults(world: World, tmp_path: Path) -> None:
     with applying(world, tmp_path):
         names = _platform(world)

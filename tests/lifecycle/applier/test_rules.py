@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from lifecycle.systems.ledger import Ledger, open_ledger
 from lifecycle.systems.movable import Lag
 from lifecycle.systems.s3.moves.follower import S3Follower
 from lifecycle.systems.s3.moving import S3Mover
-from tests.lifecycle.applier.conftest import applying, until
+from tests.lifecycle.applier.conftest import applying, live, places, until
 from tests.lifecycle.systems.moving.world import BLUE, GREEN, MAP, World
 
 
@@ -146,3 +147,16 @@ def _told(
     standing: dict[str, dict[str, dict[str, dict[str, int]]]], world: World, region: str, store: str
 ) -> dict[str, int]:
     return standing[world.move_id][region][store]
+
+
+def test_a_dead_store_is_told_as_such_and_no_key_is_blamed(world: World, tmp_path: Path) -> None:
+    """Every key fails while the owner's store is down; once it answers, all arrive."""
+    nobody = {**places(world.blue), "s3": {**places(world.blue)["s3"], "endpoint": "http://127.0.0.1:1"}}
+    keys = [world.write(f"doc-{n}", b"text") for n in range(30)]
+    with applying(world, tmp_path, replace(live(world), source=nobody)) as applier:
+        until(lambda: world.move_id in applier.standing())
+        until(lambda: "did not answer" in str(_told(applier.standing(), world, GREEN, "s3")["why"]))
+        told = _told(applier.standing(), world, GREEN, "s3")
+        assert (told["behind"], told["failed"]) == (30, 0)
+    with applying(world, tmp_path):
+        until(lambda: all(world.green.get(key) == b"text" for key in keys))

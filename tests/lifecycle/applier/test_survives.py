@@ -72,6 +72,7 @@ def _moving(world: World) -> Migration:
     return migration
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.django_db(transaction=True)
 def test_killed_again_and_again_it_brings_everything_once(world: World, folder: Path) -> None:
     _moving(world)

@@ -11,11 +11,12 @@ import httpx
 import orjson
 
 from lifecycle.participation.digests import of_vector
-from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.base import Permanent, Transient, Unreachable
 from lifecycle.systems.pinecone import trust
 from lifecycle.systems.pinecone.wire import LIST_PAGE, VERSION, pieces
 
 SECONDS, PATIENCE = 30.0, 60.0
+_AGAIN = 2
 UPSERT_IDS, UPSERT_BYTES = 1_000, 2 * 1024 * 1024 - 64 * 1024
 Vector = Mapping[str, Any]
 
@@ -102,12 +103,16 @@ class Store:
 
     def _ask(self, method: str, path: str, **more: Any) -> tuple[dict[str, Any], httpx.Headers]:
         """One request; {} for what is not there. Waits while the service asks for fewer requests."""
-        wait, ends = 0.1, time.monotonic() + PATIENCE
+        wait, ends, broken = 0.1, time.monotonic() + PATIENCE, 0
         while True:
             try:
                 response = self._http.request(method, self._host + path, **more)
             except httpx.HTTPError as error:
-                raise Transient("Pinecone did not answer; try again when it is up.") from error
+                # A connection that the server closed while it was idle; every request of ours may be repeated.
+                broken += 1
+                if broken <= _AGAIN and isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
+                    continue
+                raise Unreachable("Pinecone did not answer; try again when it is up.") from error
             if response.status_code != 429:
                 break
             wait = max(wait, _seconds(response.headers.get("retry-after", "")))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from lifecycle.systems.base import Transient
+from lifecycle.systems.base import Transient, Unreachable
 
 _NO_BODY = {204, 304}
 _LONGEST_HEAD = 256 * 1024
@@ -61,7 +61,9 @@ class Line:
                     and not getattr(error, "answered", False)
                 )
                 if not idle:
-                    raise Transient("The object storage did not answer; try again when it is up.") from error
+                    raise Unreachable(
+                        "The object storage did not answer; try again when it is up."
+                    ) from error
         raise Transient("The object storage closed the connection twice; try again.")
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from typing import IO
 
 from lifecycle.systems.base import Permanent, Transient
 
-LARGE = 32 * 1024 * 1024
+LARGE = 8 * 1024 * 1024  # up to this size an object is held in memory, one in each thread
 _BLOCK = 1 << 20
 _FLAGS = {
     "content-type": "--content-type",

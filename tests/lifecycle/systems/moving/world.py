@@ -49,20 +49,22 @@ class Region:
             base_url=place["pinecone"]["index_host"], headers={"Api-Key": place["pinecone"]["key"]}
         )
         self._local = threading.local()
+        self._opened: list[Any] = []
 
     def side(self, system: str) -> Side:
         """One system of this region for a mover."""
         return Side(self.name, {**self.place[system], "ledger_dsn": self.dsn})
 
     def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Runs one statement in the region's database."""
-        connection = psycopg2.connect(self.dsn)
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute(query, values)
-                return cursor.fetchall() if cursor.description else []
-        finally:
-            connection.close()
+        """Runs one statement in the region's database, on this thread's connection."""
+        connection = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = psycopg2.connect(self.dsn)
+            connection.autocommit = True
+            self._opened.append(connection)
+        with connection.cursor() as cursor:
+            cursor.execute(query, values)
+            return cursor.fetchall() if cursor.description else []
 
     def put(self, key: str, body: bytes, **more: Any) -> str:
         """Stores an object; returns its version."""
@@ -125,6 +127,8 @@ class Region:
 
     def close(self) -> None:
         """Ends the connections."""
+        for connection in self._opened:
+            connection.close()
         self._http.close()
         self.s3.close()
 
