@@ -173,6 +173,7 @@ def test_killed_while_green_owns_it_is_back_within_5_seconds_and_no_write_is_los
     assert scene.acknowledged() <= scene.pair.notes(BLUE)
 
 
+@pytest.mark.chaos
 def test_killed_in_the_middle_of_flips_it_finishes_them(scene: Scene) -> None:
     # A slow machine must not turn what failed while nobody watched into a trip: that is another trial.
     scene.order(settings=scene.now().settings | {"gates": {"least_errors": 10**6, "failures": 10**6}})

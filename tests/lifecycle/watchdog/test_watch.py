@@ -78,7 +78,15 @@ def test_an_old_order_is_not_followed_after_a_trip_until_a_person_decides(scene:
         assert split(scene) == Split(BLUE, GREEN, 25)
 
 
-@pytest.mark.parametrize("fault", ["crash", "hang", "errors", "wrong"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "crash",
+        "wrong",
+        pytest.param("hang", marks=pytest.mark.chaos),
+        pytest.param("errors", marks=pytest.mark.chaos),
+    ],
+)
 def test_a_bad_green_that_owns_is_left_within_5_seconds_and_no_write_is_lost(
     scene: Scene, fault: str
 ) -> None:
@@ -103,6 +111,7 @@ def test_a_bad_green_that_owns_is_left_within_5_seconds_and_no_write_is_lost(
     assert scene.acknowledged() <= scene.pair.notes(BLUE)
 
 
+@pytest.mark.chaos
 def test_a_slow_green_is_left_within_15_seconds(scene: Scene) -> None:
     scene.begin()
     with scene.load():
