@@ -280,6 +280,9 @@ class Inventory:
         if key:
             mark = events.state.get(mark_state, "")
             return {"KeyMarker": key, **({mark_param: mark} if mark else {})}
+        if mark_param == "UploadIdMarker" and (mark := events.state.get(mark_state, "")):
+            # SeaweedFS lists uploads by their id: a key beside it would leave out every other key.
+            return {mark_param: mark}
         if not entries:
             raise Transient("The object storage says a listing goes on but not where; try again.")
         return {"KeyMarker": entries[-1].key, mark_param: entries[-1].mark}

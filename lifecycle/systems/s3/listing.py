@@ -78,8 +78,9 @@ def of_key(wire: Wire, key: str) -> Iterator[Listed]:
             found = page(wire, key, after)
             yield from (entry for entry in found.entries if entry.key == key)
             after = found.more
-            # Keys that merely begin with this one come behind it.
-            if after is None or (found.entries and found.entries[-1].key > key):
+            # Versions of keys that merely begin with this one come behind it; uploads stand in any order.
+            behind = page is versions and bool(found.entries) and found.entries[-1].key > key
+            if after is None or behind:
                 break
 
 
@@ -129,6 +130,9 @@ def _more(root: ET.Element, entries: list[Listed], *markers: tuple[str, str]) ->
     if not key:  # some servers leave the marker out: the last entry is it
         if not entries:
             raise Transient("The object storage says a listing goes on but not where; try again.")
+        if mark and mark_name == "upload-id-marker":
+            # SeaweedFS lists uploads by their id: a key beside it would leave out every other key.
+            return {mark_name: mark}
         return {key_name: entries[-1].key, mark_name: entries[-1].mark}
     # Ceph (16.2) encodes the keys of entries but not the marker; AWS encodes both.
     plain = not encoded or bool(entries and entries[-1].key == key)

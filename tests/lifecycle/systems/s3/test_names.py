@@ -62,3 +62,22 @@ def test_everything_of_an_oddly_named_user_goes(
     erased, _, _ = erase_all(eraser, Scope(Subject("names", USER)))
     eraser.close()
     assert (erased, bucket.entries(BASE)) == (2 * len(KEYS), set())
+
+
+def test_uploads_of_many_pages_are_all_seen(bucket: Bucket) -> None:
+    begun = [f"{BASE}many/{number}" for number in range(7)]
+    for key in begun:
+        bucket.begin(key)
+    wire = Wire(bucket.place, bucket.place["key"], bucket.place["secret"])
+    inventory = Inventory(bucket.place, 2)
+
+    page = listing.uploads(wire, f"{BASE}many/", None, 3)
+    shown = [entry.key for entry in page.entries]
+    while page.more is not None and len(shown) <= len(begun):
+        page = listing.uploads(wire, f"{BASE}many/", page.more, 3)
+        shown += [entry.key for entry in page.entries]
+    swept = [entry.key for entry in inventory.all_uploads(f"{BASE}many/", 3)]
+    wire.close()
+    inventory.close()
+
+    assert (sorted(shown), sorted(swept)) == (sorted(begun), sorted(begun))
