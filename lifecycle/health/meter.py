@@ -116,13 +116,19 @@ class Listener:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         self._socket.bind((host, port))
+        self._socket.settimeout(0.5)
+        self._closed = False
         self._thread = threading.Thread(target=self._read, name="meter", daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        with contextlib.suppress(OSError):
-            while data := self._socket.recv(2048):
-                self._take(data)
+        while not self._closed:
+            try:
+                self._take(self._socket.recv(2048))
+            except TimeoutError:
+                continue
+            except OSError:
+                return
 
     def _take(self, data: bytes) -> None:
         parts = data.decode(errors="replace").split()
@@ -133,6 +139,6 @@ class Listener:
 
     def close(self) -> None:
         """Ends the thread."""
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+        self._closed = True
+        self._thread.join()
         self._socket.close()
