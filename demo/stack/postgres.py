@@ -30,6 +30,7 @@ OPTIONS = {
     "max_sync_workers_per_subscription": "4",
     "max_active_replication_origins": "60",
     "wal_receiver_timeout": "5s",
+    "wal_retrieve_retry_interval": "1s",  # how soon a follower comes back to a server that was away
     "shared_buffers": "64MB",
     "fsync": "off",
     "synchronous_commit": "on",

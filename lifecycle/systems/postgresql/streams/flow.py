@@ -211,13 +211,22 @@ class Flow:
 
     def drop(self) -> None:
         """Subscription, slot and publications go; what is gone already is fine. Raises Transient for one that stays."""
-        copies = self.target.one("SELECT oid FROM pg_subscription WHERE subname = %s", [self.name])
+        self.drop_published(self.drop_following())
+
+    def drop_following(self) -> int | None:
+        """The target's part: the subscription, without asking the source. Returns its oid where there was one."""
+        oid = self.target.one("SELECT oid FROM pg_subscription WHERE subname = %s", [self.name])
         if self.subscribed() is not None:
             self.target.rows(f"ALTER SUBSCRIPTION {q(self.name)} DISABLE")
             with suppress(Permanent):  # there is none where creating it was interrupted
                 self.target.rows(f"ALTER SUBSCRIPTION {q(self.name)} SET (slot_name = NONE)")
             self.target.rows(f"DROP SUBSCRIPTION IF EXISTS {q(self.name)}")
-        drop_slot(self.source, self.name, copies)
+        return None if oid is None else int(oid)
+
+    def drop_published(self, subscription: int | None = None) -> None:
+        """The source's part: slot and publications, without asking the target. A slot that nobody reads keeps the log
+        until the disk is full, so it goes also where the target is dead."""
+        drop_slot(self.source, self.name, subscription)
         for name in self.publications:
             self.source.rows(f"DROP PUBLICATION IF EXISTS {q(name)}")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lifecycle.datamap.model import DataMap
@@ -149,9 +150,15 @@ class PostgresqlMover:
     def prepare_back(self) -> None:
         """The stream from target to source, without a copy, followed from now on. After the forward copy is complete.
 
-        Raises Transient while the forward stream has not caught up.
+        Raises Transient while the forward stream has not caught up, Permanent where a takeover switched it off.
         """
-        if self.reverse.subscribed() is None:
+        followed = self.reverse.subscribed()
+        if followed is False:
+            raise Permanent(
+                "The stream back was switched off by a takeover: what it still holds is older than what the source wrote. "
+                "Roll back and move again."
+            )
+        if followed is None:
             if any(state != "r" for state in self.forward.states().values()) or not self.forward.states():
                 raise Transient("The copy is not complete yet; the way back is built after it.")
             if not self.forward.wait(self.forward.watermark(), 30):
@@ -217,15 +224,36 @@ class PostgresqlMover:
     # Ending
 
     def drop(self) -> None:
-        """Both streams go: subscriptions, slots, publications, the origin of our own writes. Raises while one is left."""
-        throttled.stop(self.move, self.target)
-        self.forward.drop()
-        self.reverse.drop()
-        for database in (self.source, self.target):
-            cleaning.drop_origin(database, self.move)
+        """Both streams go: subscriptions, slots, publications, the origin of our own writes. Raises while one is left.
+
+        Each side's part goes also when the other side doesn't answer: Transient then, and the next call does the rest.
+        """
+        silent: list[Transient] = []
+        oids: dict[str, int | None] = {}
+        acts: list[Callable[[], None]] = [
+            partial(throttled.stop, self.move, self.target),
+            *(partial(self._follow_no_more, flow, oids) for flow in (self.forward, self.reverse)),
+            *(partial(self._publish_no_more, flow, oids) for flow in (self.forward, self.reverse)),
+            *(partial(cleaning.drop_origin, each, self.move) for each in (self.source, self.target)),
+        ]
+        for act in acts:
+            try:
+                act()
+            except Transient as error:
+                silent.append(error)
+        if silent:
+            raise silent[0]
         left = [*cleaning.streams(self.move, self.source), *cleaning.streams(self.move, self.target)]
         if left:
             raise Transient(f"Streams are still there: {', '.join(sorted(set(left)))}.")
+
+    @staticmethod
+    def _follow_no_more(flow: Flow, oids: dict[str, int | None]) -> None:
+        oids[flow.name] = flow.drop_following()
+
+    @staticmethod
+    def _publish_no_more(flow: Flow, oids: dict[str, int | None]) -> None:
+        flow.drop_published(oids.get(flow.name))
 
     def clean(self, side: Side, gate: Gate | None = None) -> None:
         """Removes the tenant's rows from a side that was given up. Drop the streams first: one that is left refuses."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lifecycle.systems.base import Permanent, Transient
-from lifecycle.systems.movable import Move
+from lifecycle.systems.movable import Move, Side
 from lifecycle.systems.postgresql.streams import sequences
 from lifecycle.systems.postgresql.streams.database import Database
 from lifecycle.systems.postgresql.streams.mover import PostgresqlMover
@@ -132,6 +132,35 @@ def test_a_follower_that_stays_away_shows_as_lag(ready: Pair, mover: PostgresqlM
     mover.copy(None, 5)  # enables what was switched off
     assert mover.forward.wait(mover.forward.watermark(), 10)
     assert compared(mover) == []
+
+
+def test_a_way_back_that_a_takeover_switched_off_stays_off(mover: PostgresqlMover) -> None:
+    mover.source.rows(f"ALTER SUBSCRIPTION {mover.reverse.name} DISABLE")
+    with pytest.raises(Permanent, match="switched off by a takeover"):
+        mover.prepare_back()
+    assert not mover.preflight_back(200).ready
+    mover.source.rows(f"ALTER SUBSCRIPTION {mover.reverse.name} ENABLE")
+
+
+def test_a_dead_target_keeps_no_log_on_the_source(ready: Pair, mover: PostgresqlMover) -> None:
+    """The source's slot goes at once; the rest once the target answers again."""
+    asked = mover.move.target.place["mover_dsn"]
+    half = PostgresqlMover(
+        Move(
+            mover.move.id,
+            TENANT,
+            mover.move.source,
+            Side(WEST, {"mover_dsn": asked.rsplit("/", 1)[0] + "/nowhere"}),
+        ),
+        ready.datamap,
+    )
+    with pytest.raises(Transient, match="does not answer"):
+        half.drop()
+    half.close()
+    assert mover.forward.slot() is None and mover.reverse.subscribed() is None
+    assert mover.reverse.slot() is not None
+    mover.drop()
+    assert mover.reverse.slot() is None and mover.forward.subscribed() is None
 
 
 def test_a_throttled_copy_keeps_to_its_rate_and_misses_nothing(stack: dict[str, Any]) -> None:
