@@ -17,7 +17,7 @@ from demo.stack.place import CHECKOUT
 RESULTS = CHECKOUT / "bench" / "results.json"
 # Never on services that the environment may name, and never as the owner's role.
 _FOREIGN = ("DATABASE_URL", "DATABASE_OWNER_URL", "MIGRATE")
-PERSON = "person"
+PERSON, MOVES = "person", "moves"
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.Namespace:
-    names = ("postgresql", "redis", "pinecone", "s3", PERSON)
+    names = ("postgresql", "redis", "pinecone", "s3", PERSON, MOVES)
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=names, help="one measure; may be repeated")
     parser.add_argument("--rounds", type=int, default=2, help="pairs of ours and the peer")
@@ -61,7 +61,7 @@ def _arguments() -> argparse.Namespace:
 
 def _measure(given: argparse.Namespace) -> None:
     # These load models, which need the settings of the stack.
-    from bench import person, races, report
+    from bench import moves, person, races, report
     from compliance import fence
 
     stack = json.loads((given.run_dir / "stack.json").read_text())
@@ -73,6 +73,8 @@ def _measure(given: argparse.Namespace) -> None:
     fence.disconnect()
     if PERSON in given.only:
         results += person.run(stack, given.run_dir)
+    if MOVES in given.only:
+        results += moves.run(stack, given.scale, lambda line: print(line, flush=True))
     print(report.table(results))
     report.write(results, given.out)
 

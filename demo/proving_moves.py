@@ -20,8 +20,10 @@ from demo.load.summary import summary
 from demo.program import Failed, Program
 from demo.stack.place import REGIONS, read_json
 
-RATE = 25.0  # requests a second; two cores also carry all servers of both regions
+RATE, THREADS = 12.0, 8  # requests a second; two cores also carry all servers of both regions
 WARM_UP, QUIET = 3.0, 8.0  # seconds of load that nobody counts; seconds before and after the move
+# Servers, workers and load share two cores here, so a probe waits now and then although nothing is ill.
+GATES = {"failures": 4, "floor_ms": 400.0}
 STEPS, STEP_SECONDS, SOAK_SECONDS = "10,25,50,75,100", 2.0, 4.0
 WITHIN = 300.0  # seconds from the start to the end of the move
 LOAD = "load"
@@ -76,7 +78,7 @@ class MoveProof:
         self._ledger.unlink(missing_ok=True)
         self._program.start(
             LOAD, "-m", "demo.load", "--tenant", self._tenant, "--rate", str(RATE), "--seconds", "3600",
-            "--ledger", str(self._ledger),
+            "--ledger", str(self._ledger), "--threads", str(THREADS),
         )  # fmt: skip
         _say(
             f"Both regions are prepared; watchdog, applier and workers run. {RATE:g} requests a second, reads and writes, "
@@ -87,9 +89,10 @@ class MoveProof:
         made: dict[str, Any] = self._program.ask(
             "migration", "plan", "--tenant", self._tenant, "--to", target, "--as", "engineer",
             "--steps", STEPS, "--step-seconds", str(STEP_SECONDS), "--soak-seconds", str(SOAK_SECONDS),
+            "--gates", json.dumps(GATES),
         )  # fmt: skip
         sizes = made["plan"]["sizes"]
-        told = ", ".join(f"{each['items']} {each['unit']}" for each in sizes.values())
+        told = ", ".join(f"{each['items']} {each['unit']}" for each in sizes.values() if each["items"])
         _say(f"Move {made['id']} is planned ({told}), and started by engineer under the plan's digest.")
         return made
 
@@ -107,7 +110,11 @@ class MoveProof:
         return status
 
     def _compare(self, move: str) -> int:
-        verified: dict[str, Any] = self._program.ask("migration", "verify", move, "--as", "engineer")
+        try:
+            verified: dict[str, Any] = self._program.ask("migration", "verify", move, "--as", "engineer")
+        except Failed as failure:
+            status = self._program.ask("migration", "status", move)
+            raise Failed(f"Move {move} is {status['state']} ({status['reason']}). {failure}") from failure
         told = ", ".join(f"{number} {unit}" for unit, number in verified["compared"].items())
         _say(
             f"Green owns the writes; compared key by key under load ({told}): {verified['found']} differences."

@@ -76,7 +76,7 @@ class Service:
             raise  # the document of that id is there: its object and vector are this one's
         except BaseException:
             for store in filled:
-                store.remove(document.tenant, document.id, document.key)
+                store.take_back(document)
             raise
         return tx.mark
 

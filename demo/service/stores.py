@@ -107,6 +107,17 @@ class Stores:
         self._objects.delete_object(Bucket=self._place["s3"]["bucket"], Key=key)
         self._vectors.delete(ids=[vector_id(document)], namespace=namespace("tenant-{tenant}", tenant))
 
+    def take_back(self, document: Document) -> None:
+        """Nothing of a new document that was refused is left, no older version either: nobody's ledger names it."""
+        bucket = self._place["s3"]["bucket"]
+        told = self._objects.list_object_versions(Bucket=bucket, Prefix=document.key)
+        for each in (*told.get("Versions", ()), *told.get("DeleteMarkers", ())):
+            if each["Key"] == document.key:
+                self._objects.delete_object(Bucket=bucket, Key=document.key, VersionId=each["VersionId"])
+        self._vectors.delete(
+            ids=[vector_id(document.id)], namespace=namespace("tenant-{tenant}", document.tenant)
+        )
+
     def read(self, key: str) -> bytes:
         """The bytes of an object."""
         body: bytes = self._objects.get_object(Bucket=self._place["s3"]["bucket"], Key=key)["Body"].read()
