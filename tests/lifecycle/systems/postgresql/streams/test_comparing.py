@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lifecycle.systems.base import Permanent
 from lifecycle.systems.movable import Kind
 from lifecycle.systems.postgresql.streams import cleaning, compare
 from lifecycle.systems.postgresql.streams.mover import PostgresqlMover
@@ -142,4 +143,33 @@ def test_only_given_keys_are_looked_at(ready: Pair, followed: PostgresqlMover) -
     looked = compare.compare_keys(followed.forward, followed._tables(), {"queries": [f'["{one}"]', '["0"]']})
     assert [(each.kind, each.key) for each in looked] == [(Kind.STALE, f'["{one}"]')]
     followed.repair(compared(followed))
+    assert compared(followed) == []
+
+
+def test_what_changed_since_is_looked_at_and_nothing_else(ready: Pair, followed: PostgresqlMover) -> None:
+    with pytest.raises(Permanent):
+        followed.compare_changed()
+    followed.watch_changes()
+    untouched, touched = _queries(ready, 30)[:2]
+    ready.east.run("UPDATE queries SET body = body || '!' WHERE id = %s", [touched])
+    ready.east.run("UPDATE users SET full_name = 'Ada' WHERE tenant_id IN ('17', '117') AND user_id = 'ada'")
+    ready.east.run("INSERT INTO feedback VALUES (%s, 'dan', 2, 'since')", [TENANT])
+    ready.east.run("DELETE FROM api_keys WHERE tenant_id = %s AND user_id = 'dan'", [TENANT])
+    assert followed.forward.wait(followed.forward.watermark(), 10)
+    _plant(
+        followed,
+        ("UPDATE queries SET body = 'x' WHERE id = ANY(%s)", [[touched, untouched]]),
+        ("DELETE FROM feedback WHERE comment = 'since'", []),
+        ("UPDATE users SET full_name = 'Eve' WHERE tenant_id = %s AND user_id = 'ada'", [TENANT]),
+    )
+    found = followed.compare_changed()
+    assert {(each.item, each.kind) for each in found} == {
+        ("queries", Kind.STALE),
+        ("feedback", Kind.MISSING),
+        ("users", Kind.STALE),
+    }
+    assert [each.key for each in found if each.item == "queries"] == [f'["{touched}"]']
+    with Writer(ready.east):
+        assert followed.compare_changed() == []
+    followed.repair([*found, *compared(followed)])
     assert compared(followed) == []
