@@ -8,10 +8,12 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 from bench import sets
 from bench.tools import program
+from demo.stack.postgres import binary
 from lifecycle.systems.pinecone.names import namespace
 
 Scratch = Callable[[], AbstractContextManager[str]]
@@ -49,9 +51,14 @@ def pgcopydb(source: str, scratch: Scratch) -> float:
         subprocess.run(
             [program("pgcopydb"), "clone", "--source", source, "--target", target, "--table-jobs", "4",
              "--index-jobs", "4", "--no-owner", "--no-acl", "--skip-extensions", "--dir", folder],
-            check=True, capture_output=True,
+            env=_newer_dump(), check=True, capture_output=True,
         )  # fmt: skip
         return time.perf_counter() - began
+
+
+def _newer_dump() -> dict[str, str]:
+    """Debian's pg_dump refuses our newer server: the server's own comes first."""
+    return {**os.environ, "PATH": f"{Path(binary('pg_dump')).parent}:{os.environ['PATH']}"}
 
 
 def rclone(blue: dict[str, str], green: dict[str, str], prefix: str, to: str) -> float:
