@@ -12,6 +12,8 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.postgresql import catalog as catalogs
+from lifecycle.systems.postgresql.catalog import Catalog
 from lifecycle.systems.postgresql.session import plain, translated
 
 Row = tuple[Any, ...]
@@ -59,7 +61,7 @@ class Database:
                 "A region's PostgreSQL does not answer. Is the server up, and the address right?"
             ) from None
         made.autocommit = True
-        with made.cursor() as cursor:
+        with translated(), made.cursor() as cursor:
             cursor.execute(_SETTINGS)
         self._open = made
         return made
@@ -68,6 +70,11 @@ class Database:
         """The rows of one statement, a transaction of its own."""
         with translated(), self.connection().cursor() as cursor:
             return run(cursor, statement, params)
+
+    def catalog(self, schema: str) -> Catalog:
+        """Columns, keys and foreign keys of one schema."""
+        with translated(), self.connection().cursor() as cursor:
+            return catalogs.read(cursor, schema)
 
     def one(self, statement: str, params: Sequence[Any] | Mapping[str, Any] | None = None) -> Any:
         """The first column of the first row; None without a row."""

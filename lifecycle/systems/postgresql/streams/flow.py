@@ -164,11 +164,15 @@ class Flow:
                 f"The slot of stream {self.name} lost its log (max_slot_wal_keep_size). Drop the streams, clean the "
                 "target and copy again."
             )
+        if slot["active"] and slot["behind"] and slot["silent"] > 1:
+            # A follower that had nothing to say for long answers at once when there is something; one look may be between.
+            time.sleep(0.15)
+            slot = self.slot() or slot
         seconds = slot["replay"] if slot["behind"] else 0.0
         if not slot["active"]:
             seconds = max(seconds, slot["inactive"])
-        elif slot["behind"]:
-            seconds = max(seconds, slot["silent"] if slot["silent"] > 1 else 0.0)
+        elif slot["behind"] and slot["silent"] > 1:
+            seconds = max(seconds, slot["silent"])
         return Lag(slot["behind"], seconds, self.conflicts())
 
     def conflicts(self) -> int:

@@ -164,11 +164,8 @@ def _foreign_keys(
     move: Move, source: Database, target: Database, moved: list[Moved], datamap: DataMap
 ) -> Iterator[Finding]:
     """Rows that point to another tenant's, or to a table that does not move and lacks the row on the target."""
-    from lifecycle.systems.postgresql import catalog as catalogs
-
     known = {table.name: table for table in moved}
-    with source.connection().cursor() as cursor:
-        catalog = catalogs.read(cursor, datamap.relations.schema)
+    catalog = source.catalog(datamap.relations.schema)
     for key in catalog.foreign_keys:
         child, parent = known.get(key.child), known.get(key.parent)
         if child is None:

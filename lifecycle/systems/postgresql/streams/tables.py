@@ -94,8 +94,7 @@ WHERE n.nspname = %s AND c.relkind IN ('r', 'p') AND c.relname = ANY(%s)"""
 def read(database: Database, datamap: DataMap) -> list[Moved]:
     """The moved tables of one database, parents before children. Raises Permanent for one that does not exist."""
     relations = datamap.relations
-    with database.connection().cursor() as cursor:
-        catalog = catalogs.read(cursor, relations.schema)
+    catalog = database.catalog(relations.schema)
     tables = [t for t in relations.tables if t.handling is not Handling.KEEP and not t.elsewhere]
     rows = database.rows(_STATE, [relations.schema, [t.name for t in tables]])
     state = {name: (owner, identity, tuple(columns)) for name, owner, identity, columns in rows}

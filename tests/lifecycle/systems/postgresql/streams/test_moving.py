@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
+from demo.stack import control
 from lifecycle.systems.base import Permanent, Transient
 from lifecycle.systems.movable import Move, Side
 from lifecycle.systems.postgresql.streams import sequences
@@ -223,3 +226,39 @@ def test_sequences_rise_above_what_was_given_in_their_own_range(stack: dict[str,
         assert p.west.one("SELECT nextval('platform_ids')") == 91001
         owner.close()
         follower.close()
+
+
+def test_servers_that_die_in_mid_copy_lose_nothing(stack: dict[str, Any], stack_dir: Path) -> None:
+    with pair(stack) as p:
+        p.prepare()
+        p.routes(EAST)
+        p.east.run(
+            "INSERT INTO queries (tenant_id, user_id, body) SELECT '17', 'ada', 'q' || n FROM generate_series(1, 30000) n"
+        )
+        mover = p.mover()
+        cursor: Any = mover.copy(None, 0.0).cursor
+        for name in ("postgres-us-west-2", "postgres-us-east-1"):
+            control.restart(stack_dir, name)
+            cursor = _go_on(mover, cursor, 0.2)
+        for region in p.regions:
+            region.connection = psycopg2.connect(region.dsn)
+            region.connection.autocommit = True
+        until = time.monotonic() + 60
+        while cursor is not None:
+            assert time.monotonic() < until
+            cursor = _go_on(mover, cursor, 1.0)
+        mover.prepare_back()
+        with Writer(p.east):
+            assert compared(mover) == []
+        assert p.west.one("SELECT count(*) FROM queries WHERE tenant_id = '17' AND body LIKE 'q%'") == 30_000
+        mover.drop()
+        mover.close()
+
+
+def _go_on(mover: PostgresqlMover, cursor: Any, seconds: float) -> Any:
+    """One slice, as the engine makes it: what is transient is tried again later."""
+    try:
+        return mover.copy(cursor, seconds).cursor
+    except Transient:
+        time.sleep(0.2)
+        return cursor
