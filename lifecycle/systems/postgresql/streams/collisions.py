@@ -91,7 +91,7 @@ def _taken(move: Move, source: Database, target: Database, table: Moved, index: 
 
 def _apart(move: Move, source: Database, target: Database, table: Moved, column: str) -> bool:
     """Nothing of the target lies between the tenant's lowest and highest key: no page of keys need be read."""
-    if table.types[column] == "uuid":  # has no minimum before PostgreSQL 18
+    if table.types[column] not in ("bigint", "integer", "smallint", "text"):
         return False
     low, high = source.rows(
         f"SELECT min({q(column)})::text, max({q(column)})::text FROM {table.quoted} WHERE {q(table.tenant)} = %s",

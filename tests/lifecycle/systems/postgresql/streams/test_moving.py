@@ -255,6 +255,46 @@ def test_servers_that_die_in_mid_copy_lose_nothing(stack: dict[str, Any], stack_
         mover.close()
 
 
+def test_a_tenant_moves_there_and_later_home_again(stack: dict[str, Any]) -> None:
+    """What the first move left must not meet the second: outbox, probes, pairs of large objects, sequences."""
+    with pair(stack) as p:
+        p.prepare()
+        p.routes(EAST)
+        first = p.mover()
+        p.east.run("INSERT INTO lifecycle.change (tenant_id, store, key, op) VALUES ('17', 's3', 'k', 'put')")
+        _whole(p, first, WEST)
+        p.west.run("INSERT INTO lifecycle.change (tenant_id, store, key, op) VALUES ('17', 's3', 'l', 'put')")
+        p.west.run(
+            "UPDATE documents SET original = lo_from_bytea(0, 'new') WHERE tenant_id = '17' AND original IS NOT NULL"
+        )
+        turned = first.move.turned()
+        second = PostgresqlMover(Move(f"{p.id}b", TENANT, turned.source, turned.target), p.datamap)
+        assert [each.sentence for each in second.plan() if each.refuses] == []
+        with Writer(p.west, rate=50):
+            _whole(p, second, EAST, clean=False)
+        assert compared(second) == []
+        assert p.east.run("SELECT origin, key FROM lifecycle.change ORDER BY key") == [
+            (EAST, "k"),
+            (WEST, "l"),
+        ]
+        assert second.forward.conflicts() == second.reverse.conflicts() == 0
+        second.drop()
+        second.clean(second.move.source)
+        assert not any(snapshot(p.west, [TENANT]).values())
+        for each in (first, second):
+            each.close()
+
+
+def _whole(p: Pair, mover: PostgresqlMover, owner: str, *, clean: bool = True) -> None:
+    copied(mover)
+    mover.prepare_back()
+    assert compared(mover) == []
+    _flip(p, mover, owner)
+    if clean:
+        mover.drop()
+        mover.clean(mover.move.source)
+
+
 def _go_on(mover: PostgresqlMover, cursor: Any, seconds: float) -> Any:
     """One slice, as the engine makes it: what is transient is tried again later."""
     try:
