@@ -120,7 +120,7 @@ class ALB:
         return Split(home, found[1][0], found[1][1]) if len(found) == 2 else Split(home)
 
     def _rules(self) -> dict[str, dict[str, Any]]:
-        found = {}
+        found: dict[str, dict[str, Any]] = {}
         for rule in self._all_rules():
             for condition in rule.get("Conditions", []):
                 header = condition.get("HttpHeaderConfig", {})

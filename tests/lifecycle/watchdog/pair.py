@@ -157,8 +157,8 @@ class Writers:
 
 
 @contextmanager
-def made(stack: dict[str, Any]) -> Iterator[Pair]:
-    """A pair on the stack's clusters, dropped at the end."""
+def made(stack: dict[str, Any], where: str = f"tenant_id = '{TENANT}'") -> Iterator[Pair]:
+    """A pair on the stack's clusters, dropped at the end. `where`: whose rows are replicated."""
     name = f"pair_{secrets.token_hex(4)}"
     admin = {region: stack["servers"][f"postgres-{region}"]["admin"] for region in (BLUE, GREEN)}
     # As on a platform: the application owns its tables, the watchdog works with the role `mover`.
@@ -169,8 +169,7 @@ def made(stack: dict[str, Any]) -> Iterator[Pair]:
         install(app[region], region)
         _say(app[region], sql.SQL(_NOTES))
         tables = ", ".join(
-            f"{table} WHERE (tenant_id = '{TENANT}')"
-            for table in ("notes", "lifecycle.change", "lifecycle.probe")
+            f"{table} WHERE ({where})" for table in ("notes", "lifecycle.change", "lifecycle.probe")
         )
         pair.ask(
             region, f"CREATE PUBLICATION moved FOR TABLE {tables} WITH (publish = 'insert, update, delete')"
