@@ -38,6 +38,7 @@ class Region(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: Region
 
     def do_GET(self) -> None:
