@@ -11,7 +11,7 @@ import pytest
 from demo.load.ledger import Entry, Ledger
 from demo.load.summary import summary
 from demo.program import Failed, Program
-from demo.proving_moves import MoveProof
+from demo.proving_moves import MoveProof, _pause_of_flip
 
 BLUE, GREEN = "us-east-1", "us-west-2"
 GOOD: Mapping[str, Any] = {
@@ -43,6 +43,7 @@ FLIPPED = [_put(1, BLUE), _put(5, GREEN), _put(11, GREEN)]
 
 def test_a_clean_move_holds(tmp_path: Path) -> None:
     _judged(tmp_path, FLIPPED)
+    assert _pause_of_flip(tmp_path / "load.jsonl") == 4000.0
 
 
 @pytest.mark.parametrize(
