@@ -18,16 +18,20 @@ from typing import Any
 import httpx
 import psycopg2
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import connection
+from django.utils import timezone
 
 from compliance.actors import Actor
+from compliance.models import LegalHold
 from demo.platform import own_rows
 from demo.platform.cast import EAST, WEST, Customer
 from demo.platform.seed import everything
 from demo.stack.place import CHECKOUT
-from lifecycle.engine import runs
+from lifecycle.engine import readiness
+from lifecycle.engine.advance import advance
 from lifecycle.migration import actions, orders
-from lifecycle.models import Beat, Migration, Run
+from lifecycle.models import Beat, Migration, Run, Step
 
 ANN = Actor("ann", frozenset({"engineer"}), None, "shell")
 BEN = Actor("ben", frozenset({"engineer"}), None, "shell")
@@ -81,8 +85,11 @@ class Stage:
             assert time.monotonic() < ends, (
                 f"{migration.state}, run {run.state}: {run.reason} {self.words(run)}"
             )
-            with contextlib.suppress(TimeoutError):
-                runs.execute(run, timeout=0)
+            for step in due(run):
+                advance(step.pk)
+                migration.refresh_from_db()
+                if until(migration):
+                    return migration
             time.sleep(0.05)
 
     def reach(self, migration: Migration, state: str, seconds: float = 150) -> Migration:
@@ -181,9 +188,31 @@ class Stage:
         ).json()
         return [each["name"] for each in page.get("namespaces", [])]
 
+    @staticmethod
+    def hold(customer: Customer) -> LegalHold:
+        """A hold on the whole tenant, with a last day that has come."""
+        return LegalHold.objects.create(
+            tenant_id=customer.id, case_reference="c", type="litigation", state="active", until=timezone.now(),
+            placed_by=User.objects.get(username="legal"),
+        )  # fmt: skip
+
+    @staticmethod
+    def lift(hold: LegalHold) -> None:
+        """Its last day has passed."""
+        LegalHold.objects.filter(pk=hold.pk).update(state="expired")
+
     def order(self, migration: Migration) -> Any:
         """The order as the database has it now."""
         return orders.find(migration)
+
+
+def due(run: Run) -> list[Step]:
+    """The steps that a worker would take up now."""
+    steps = [step for step in run.steps.order_by("stage", "id") if step.not_before <= timezone.now()]
+    if run.cancel_requested:
+        return [step for step in steps if step.name == "undo" and step.state != Step.State.DONE]
+    ready = {step.pk for step in readiness.standing(run.steps.all()).ready}
+    return [step for step in steps if step.pk in ready]
 
 
 @contextlib.contextmanager

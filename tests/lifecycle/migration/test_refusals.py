@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 from django.contrib.auth.models import User
 from django.utils import timezone
@@ -21,20 +23,13 @@ S = Migration.State
 @pytest.fixture
 def tenant(platform: object) -> Tenant:
     """A tenant of which only our own rows exist: nothing of it needs to be copied here."""
-    made, _ = Tenant.objects.update_or_create(
-        id="refused", defaults={"name": "Refused", "home_region": EAST, "tier": "silver", "status": "active"}
-    )
-    Migration.objects.filter(tenant=made).delete()
-    Environment.objects.update_or_create(
-        id=f"refused@{EAST}", defaults={"tenant": made, "region": EAST, "role": "home", "gone_at": None}
-    )
-    Environment.objects.filter(tenant=made).exclude(id=f"refused@{EAST}").delete()
-    ErasureRequest.objects.filter(tenant=made).delete()
+    made = Tenant.objects.create(id=f"refused-{secrets.token_hex(4)}", name="Refused", home_region=EAST)
+    Environment.objects.create(id=f"{made.pk}@{EAST}", tenant=made, region=EAST)
     return made
 
 
 def planned(tenant: Tenant, **facts: object) -> Migration:
-    source = Environment.objects.get(id=f"refused@{EAST}")
+    source = Environment.objects.get(id=f"{tenant.pk}@{EAST}")
     values = {
         "planned_by": "ann",
         "plan": {"findings": []},
@@ -42,38 +37,39 @@ def planned(tenant: Tenant, **facts: object) -> Migration:
         "settings": dict(QUICK),
         **facts,
     }
-    return Migration.objects.create(
+    made = Migration.objects.create(
         tenant=tenant, source=source, source_region=EAST, target_region=WEST, **values
     )
+    return Migration.objects.get(pk=made.pk)
 
 
-def refused(*wanted: str, **call: object) -> None:
+def refused(tenant: Tenant, *wanted: str, **call: object) -> None:
     before = Migration.objects.count()
     with pytest.raises(Refused) as found:
-        actions.plan(**{"actor": ANN, "tenant_id": "refused", "region": WEST, **call})  # type: ignore[arg-type]
+        actions.plan(**{"actor": ANN, "tenant_id": tenant.pk, "region": WEST, **call})  # type: ignore[arg-type]
     for words in wanted:
         assert words in str(found.value)
     assert Migration.objects.count() == before
 
 
 def test_only_engineers_plan(tenant: Tenant) -> None:
-    refused("none of the roles", actor=AUDITOR)
+    refused(tenant, "none of the roles", actor=AUDITOR)
 
 
 def test_unknown_tenants_and_regions(tenant: Tenant) -> None:
-    refused("There is no tenant nobody", tenant_id="nobody")
-    refused("No region is called 'mars'", region="mars")
-    refused("at home in us-east-1 already", region=EAST)
+    refused(tenant, "There is no tenant nobody", tenant_id="nobody")
+    refused(tenant, "No region is called 'mars'", region="mars")
+    refused(tenant, "at home in us-east-1 already", region=EAST)
 
 
 def test_a_frozen_tenant_stays(tenant: Tenant) -> None:
     Tenant.objects.filter(pk=tenant.pk).update(status="frozen")
-    refused("only an active one moves")
+    refused(tenant, "only an active one moves")
 
 
 def test_platinum_needs_a_rehearsal_or_a_reason_and_safe_soak(tenant: Tenant) -> None:
     Tenant.objects.filter(pk=tenant.pk).update(tier="platinum")
-    refused("passed rehearsal", "safe soak", soak="fast")
+    refused(tenant, "passed rehearsal", "safe soak", soak="fast")
     tenant.refresh_from_db()
     assert policy.soak_of(tenant, None) == "safe"
     assert policy.reasons(tenant, "safe", "the clone arrives later", None, False) == []
@@ -81,25 +77,25 @@ def test_platinum_needs_a_rehearsal_or_a_reason_and_safe_soak(tenant: Tenant) ->
 
 def test_only_bronze_chooses_a_window(tenant: Tenant) -> None:
     window = {"from": "2026-12-01T00:00:00+00:00", "until": "2026-12-01T02:00:00+00:00"}
-    refused("Only a bronze tenant", window=window)
+    refused(tenant, "Only a bronze tenant", window=window)
     tenant.tier = "bronze"
     assert policy.reasons(tenant, "fast", "", window, False) == []
     assert policy.reasons(tenant, "fast", "", {"from": "soon"}, False)
 
 
 def test_settings_of_a_plan_are_checked(tenant: Tenant) -> None:
-    refused("end with 100", own={"steps": [50, 10]})
-    refused("no settings speed", own={"speed": 9})
+    refused(tenant, "end with 100", own={"steps": [50, 10]})
+    refused(tenant, "no settings speed", own={"speed": 9})
 
 
 def test_one_move_per_tenant(tenant: Tenant) -> None:
     first = planned(tenant)
-    refused(f"being moved by {first.pk}")
+    refused(tenant, f"being moved by {first.pk}")
 
 
 def test_a_kept_green_is_given_up_first(tenant: Tenant) -> None:
-    Environment.objects.create(id="refused@kept", tenant=tenant, region=WEST, role="kept_green")
-    refused("migration discard")
+    Environment.objects.create(id=f"{tenant.pk}@kept", tenant=tenant, region=WEST, role="kept_green")
+    refused(tenant, "migration discard")
 
 
 def test_a_tenant_under_erasure_does_not_move_and_the_other_way_round(
@@ -110,11 +106,10 @@ def test_a_tenant_under_erasure_does_not_move_and_the_other_way_round(
     request = ErasureRequest.objects.create(
         tenant=tenant,
         subject_kind="tenant",
-        state="executing",
         deadline=timezone.now(),
         requester_pseudonym="p",
     )
-    refused(f"Erasure {request.pk}")
+    refused(tenant, f"Erasure {request.pk}")
     migration = planned(tenant)
     assert erasing.moving(tenant.pk) is None, "a plan alone stops nothing"
     assert any(request.pk in each for each in actions.check_start(migration, actor=ANN))
@@ -158,12 +153,11 @@ def test_who_started_a_move_does_not_complete_it_and_a_hold_forbids_it(tenant: T
     assert any("second person" in each for each in actions.check_complete(migration, actor=ANN))
     with pytest.raises(Refused):
         actions.complete(migration, actor=ANN)
-    hold = _hold(tenant)
+    _hold(tenant)
     assert any("can't be cleared" in each for each in actions.check_complete(migration, actor=BEN))
     with pytest.raises(Refused):
         actions.complete(migration, actor=BEN)
     assert Migration.objects.get(pk=migration.pk).completed_by == ""
-    hold.delete()
 
 
 def test_a_cutover_is_rolled_back_not_cancelled(tenant: Tenant) -> None:
@@ -180,6 +174,7 @@ def test_a_plan_that_was_never_started_is_cancelled_at_once(tenant: Tenant) -> N
 
 def test_four_copy_at_once_and_who_came_first_is_first(tenant: Tenant) -> None:
     made = []
+    here, there = f"here-{tenant.pk}", f"there-{tenant.pk}"
     for number in range(7):
         other, _ = Tenant.objects.get_or_create(
             id=f"queue-{number}", defaults={"name": "Q", "home_region": EAST}
@@ -193,8 +188,8 @@ def test_four_copy_at_once_and_who_came_first_is_first(tenant: Tenant) -> None:
             Migration.objects.create(
                 tenant=other,
                 source=source,
-                source_region=EAST,
-                target_region=WEST,
+                source_region=here,
+                target_region=there,
                 run=run,
                 planned_by="ann",
                 state=S.PROVISIONING_GREEN,
@@ -227,5 +222,9 @@ def test_actors_without_roles_do_nothing(tenant: Tenant) -> None:
 
 def _hold(tenant: Tenant) -> LegalHold:
     return LegalHold.objects.create(
-        tenant=tenant, case_reference="c", type="litigation", state="active", placed_by=User.objects.first()
+        tenant=tenant,
+        case_reference="c",
+        type="litigation",
+        state="active",
+        placed_by=User.objects.get(username="legal"),
     )
