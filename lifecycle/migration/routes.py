@@ -21,7 +21,9 @@ VALUES (%(tenant)s, %(owner)s, %(epoch)s, %(soak)s, %(other)s, %(slot)s, true)
 ON CONFLICT (tenant_id) DO UPDATE SET soak = excluded.soak, other = excluded.other, slot = excluded.slot, moving = true
 RETURNING owner, epoch
 """
+# Tombstones name rows, and rows can name people: they go with the move.
 _END = """
+WITH gone AS (DELETE FROM lifecycle.tombstone WHERE tenant_id = %(tenant)s)
 UPDATE lifecycle.route SET moving = false, soak = 'fast', other = '', slot = '' WHERE tenant_id = %(tenant)s AND moving
 """
 _HIGHEST = "SELECT coalesce(max(epoch), 0) FROM lifecycle.route WHERE tenant_id = %(tenant)s"

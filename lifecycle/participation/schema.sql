@@ -229,17 +229,6 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Forgets a finished move of a tenant in this region; the route and the outbox stay.
-CREATE OR REPLACE FUNCTION lifecycle.forget_move(tenant text) RETURNS void
-LANGUAGE plpgsql AS $$
-BEGIN
-    DELETE FROM lifecycle.applied a WHERE a.tenant_id = tenant;
-    DELETE FROM lifecycle.tombstone d WHERE d.tenant_id = tenant;
-    DELETE FROM lifecycle.probe p WHERE p.tenant_id = tenant;
-    UPDATE lifecycle.route r SET moving = false, other = '', slot = '', soak = 'fast', lease_until = 'infinity'
-        WHERE r.tenant_id = tenant;
-END $$;
-
 -- Drops outbox rows that nobody needs: older than `keep`, of tenants that are not moving. Returns how many.
 CREATE OR REPLACE FUNCTION lifecycle.prune(keep interval DEFAULT '7 days') RETURNS bigint
 LANGUAGE sql AS $$
