@@ -85,7 +85,8 @@ class Moving:
         self.start("load", "-m", "demo.load", *load, "--ledger", str(self.ledger))
         plan = self.live.ask(
             "migration", "plan", "--tenant", self.tenant, "--to", GREEN, "--as", "engineer", "--soak", "safe",
-            "--no-prometheus", "--steps", "50,100", "--step-seconds", "2", "--soak-seconds", "20", *more,
+            "--no-prometheus", "--steps", "50,100", "--step-seconds", "2", "--soak-seconds", "20",
+            "--gates", '{"floor_ms": 800}', *more,
         )  # fmt: skip
         self.move = plan["id"]
         self.live.ask("migration", "start", self.move, "--as", "engineer", "--digest", plan["digest"])

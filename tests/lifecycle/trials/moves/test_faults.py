@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from tests.lifecycle.trials.live import Live
 from tests.lifecycle.trials.moves.moving import BLUE, ENDS, GREEN, OURS, Moving, program
 
-MOVES, SEED = 30, 20261125
+MOVES, SEED = int(os.environ.get("TRIAL_MOVES", "30")), 20261125
 FAULTS = ("crash", "hang", "errors", "wrong", "database", "latency", "region", *OURS)
 # Slowness is judged against blue, and a whole region by its leases: their margins are included.
 LIMIT = {"latency": 15.0}
