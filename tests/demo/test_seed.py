@@ -56,7 +56,9 @@ def test_objects_are_the_documents_with_a_noncurrent_version(seeded: list[Record
 
 def test_every_table_of_the_map_has_rows_of_the_tenant(seeded: list[Record]) -> None:
     tables = {each.key for each in seeded if each.system == "postgresql" and each.owner[0] == "a_b"}
-    mapped = {table.name for table in load(own_rows.DATAMAP.read_text()).relations.tables}
+    # What taking part in moves leaves is another schema's, and nobody has moved.
+    relations = load(own_rows.DATAMAP.read_text()).relations
+    mapped = {table.name for table in relations.tables if not table.elsewhere}
     assert mapped - tables == {"plans", "frozen_subjects"}
 
 
