@@ -38,7 +38,7 @@ class Limits:
     floor_ms: float = 50.0
     least_samples: int = 16
     p95_z: float = 4.0
-    failures: int = 2
+    failures: int = 3
     hold_s: float = 20.0
     stale_s: float = 4.0
     lag_s: float = 10.0

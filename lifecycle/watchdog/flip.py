@@ -127,7 +127,7 @@ class Change:
 
     `stream`: name of the subscription at the new owner that brings what the old one wrote. `lossy`: go on when the
     old owner's last writes don't arrive (a way back must end; with a safe soak they were answered only once they had
-    arrived).
+    arrived). `silent`: the old owner is known not to answer, so a lossy change doesn't try.
     """
 
     tenant: str
@@ -138,6 +138,7 @@ class Change:
     stream: str
     lossy: bool
     limits: Limits = Limits()
+    silent: bool = False
 
 
 def run(change: Change, step: Callable[[str], None] = lambda _name: None) -> Flip:
@@ -151,6 +152,8 @@ def run(change: Change, step: Callable[[str], None] = lambda _name: None) -> Fli
     clock = Clock(change.new.line, change.limits.answer) if change.lease else None
     fenced: Fenced | None = None
     try:
+        if change.silent and change.lossy:
+            raise Unreachable(f"{change.old.region} does not answer.", sent=False)
         raise_version(change, _version_of(change.old, change.limits))
         step("fence")
         fenced = fence(change)

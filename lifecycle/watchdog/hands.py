@@ -23,6 +23,7 @@ log = logging.getLogger("lifecycle.watchdog")
 
 BACK = Limits(writer=1.0, fence=2.0, drain=2.0, answer=0.5)
 FORTH = Limits(writer=1.0, fence=3.0, drain=1.0, answer=1.0)
+_SILENT = 2  # so many looks in a row without an answer: nobody waits for another one
 _SEQUENCES_MARGIN = 10_000  # more than is written between here and the fence
 _ROUTE = "SELECT owner, epoch, isfinite(lease_until) FROM lifecycle.route WHERE tenant_id = %s"
 _FOR_GOOD = """
@@ -158,9 +159,10 @@ class Hand:
         self._save()
 
     def _row(self, name: str) -> Row | None:
-        region = self._regions[name]
+        if self._regions[name].failures >= _SILENT:
+            return None
         try:
-            rows = self._lines[name](_ROUTE, [self._tenant], seconds=0.2 if region.failures else 0.5)
+            rows = self._lines[name](_ROUTE, [self._tenant], seconds=0.5)
         except Transient:
             return None
         return Row(*rows[0]) if rows else None
@@ -180,6 +182,7 @@ class Hand:
             stream=stream_names(self._move)["forth" if forth else "back"],
             lossy=not forth,
             limits=limits,
+            silent=self._regions[other].failures >= _SILENT,
         )
 
 

@@ -350,11 +350,11 @@ class Watch:
         )
 
     def _expected(self, migration: str) -> str:
-        """The golden answer: what blue said while it owned the tenant."""
+        """The golden answer: what blue said first. Blue answers from its own stores, whoever owns the writes."""
         move = self._moves.get(migration)
         if move is None:
             return ""
-        if not move.expected and move.owner == move.order.blue and not move.latch:
+        if not move.expected:
             move.expected = self._prober.answer(migration, move.order.blue)
         return move.expected
 

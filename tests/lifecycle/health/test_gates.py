@@ -27,9 +27,9 @@ WELL = Facts(
 @pytest.mark.parametrize(
     ("gate", "change"),
     [
-        ("health", {"green": Probe(failures=2)}),
-        ("answers", {"green": Probe(wrong=2)}),
-        ("database", {"database_failures": 2}),
+        ("health", {"green": Probe(failures=3)}),
+        ("answers", {"green": Probe(wrong=3)}),
+        ("database", {"database_failures": 3}),
         ("errors", {"fast": Window(20, 20)}),
         ("errors", {"slow": Window(600, 40)}),
         ("p95", {"slow": Window(100, 0, [10.0] * 80 + [200.0] * 20)}),
@@ -76,7 +76,7 @@ def test_a_green_that_fails_together_with_blue_is_held() -> None:
         {"slow": Window(15, 0, [500.0] * 15)},
         {"slow": Window(100, 0, [10.0] * 98 + [900.0] * 2)},
         {"slow": Window(100, 0, [59.0] * 100)},  # six times blue's, yet within the floor
-        {"green": Probe(failures=1, wrong=1)},
+        {"green": Probe(failures=2, wrong=2)},
     ],
 )
 def test_chance_does_not_trip(change: dict[str, Any]) -> None:
