@@ -21,6 +21,7 @@ from lifecycle.health.gates import Probe
 TIMEOUT_S = 1.0
 _AGAIN_S = 0.1
 _KEPT = 16
+_FEW, _AT_ONCE, _SLOW_S = 20, 3, 0.4  # so many targets may have so many rounds under way, begun so far apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class _Record:
     latencies: deque[float] = field(default_factory=lambda: deque(maxlen=_KEPT))
     ended: float = field(default_factory=time.monotonic)
     due: float = 0.0
-    busy: bool = False
+    under_way: list[float] = field(default_factory=list)
     why: str = ""
     answer: str = ""
     rounds: int = 0
@@ -70,9 +71,16 @@ class Prober:
                 del self._records[key]
             for target in targets:
                 record = self._records.setdefault((target.migration, target.region), _Record())
-                if not record.busy and record.due <= now:
-                    record.busy = True
-                    self._pool.submit(self._round, target, record, period, edge)
+                if self._is_due(record, now, few=len(targets) <= _FEW):
+                    record.under_way.append(now)
+                    self._pool.submit(self._round, target, record, now, period, edge)
+
+    @staticmethod
+    def _is_due(record: _Record, now: float, *, few: bool) -> bool:
+        """Whether a round begins now. One that is not answered soon doesn't hold up the next: that would be its verdict."""
+        if not record.under_way:
+            return record.due <= now
+        return few and len(record.under_way) < _AT_ONCE and now - record.under_way[-1] >= _SLOW_S
 
     def probe(self, migration: str, region: str) -> Probe:
         """What the last rounds said."""
@@ -98,18 +106,17 @@ class Prober:
         """Starts nothing more."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _round(self, target: Target, record: _Record, period: float, edge: str) -> None:
+    def _round(self, target: Target, record: _Record, started: float, period: float, edge: str) -> None:
         began = time.monotonic()
         try:
             spent, answer = _ask(target, record.rounds)
             why = ""
         except (OSError, http.client.HTTPException, ValueError) as failure:
             spent, answer, why = 0.0, "", _sentence(target, failure)
-        if edge and target.touches:
-            _touch(edge, target.tenant)
         expected = self._expected(target.migration)
         with self._lock:
-            record.busy, record.ended, record.rounds = False, time.monotonic(), record.rounds + 1
+            record.under_way.remove(started)
+            record.ended, record.rounds = time.monotonic(), record.rounds + 1
             record.why = why
             bad = bool(why)
             record.failures = record.failures + 1 if bad else 0
@@ -119,9 +126,10 @@ class Prober:
                 differs = bool(expected) and answer != expected
                 record.wrong = record.wrong + 1 if differs else 0
                 bad = differs
-            record.due = (
-                time.monotonic() + _AGAIN_S if bad and record.failures + record.wrong < 4 else began + period
-            )
+            again = bad and record.failures + record.wrong < 4
+            record.due = time.monotonic() + _AGAIN_S if again else began + period
+        if edge and target.touches:
+            _touch(edge, target.tenant)
 
 
 def _ask(target: Target, turn: int) -> tuple[float, str]:
