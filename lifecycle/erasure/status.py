@@ -36,7 +36,7 @@ def of(request: ErasureRequest) -> dict[str, Any]:
         "tenant": request.tenant_id,
         "subject": request.subject_kind,
         "state": request.state,
-        "reason": request.state_reason or (_reason(run) if run else ""),
+        "reason": (_met(run) if run else "") or request.state_reason or (run.reason if run else ""),
         "received_at": _at(request.received_at),
         "deadline": _at(request.deadline),
         "digest": request.digest,
@@ -51,10 +51,10 @@ def of(request: ErasureRequest) -> dict[str, Any]:
     }
 
 
-def _reason(run: Run) -> str:
-    """Why the run waits: its own reason, or what the steps that belong to no system met."""
-    if run.reason or run.state != Run.State.RUNNING:
-        return run.reason
+def _met(run: Run) -> str:
+    """What the steps of a running run met that belong to no system: newer than what the request was approved with."""
+    if run.state != Run.State.RUNNING:
+        return ""
     waiting = run.steps.filter(lane="").exclude(error="").exclude(state=Step.State.DONE)
     return " ".join(waiting.order_by("stage", "name").values_list("error", flat=True))
 

@@ -12,7 +12,8 @@ from lifecycle.systems.base import Scope
 
 # What this program itself keeps in a bucket: cleaned logs, which the CloudWatch adapter erases and verifies, and empty
 # markers of moves, named by our own ids.
-OURS = ("logs-archive/", "moves/")
+CLEANED_LOGS = "logs-archive/"
+OURS = (CLEANED_LOGS, "moves/")
 _SLOT = re.compile(r"\{(tenant|user|document|\*)\}")
 
 

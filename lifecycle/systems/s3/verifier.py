@@ -14,7 +14,7 @@ from lifecycle.systems.base import Entry, Hit, Item, Page, Scope, content_hash, 
 from lifecycle.systems.needles import CANARY, ID, Found, Needles
 from lifecycle.systems.s3.inventory import Inventory, Seen
 from lifecycle.systems.s3.kinds import UPLOAD, VERSION, item_key, split
-from lifecycle.systems.s3.layout import OURS, Layout, Root, is_kept
+from lifecycle.systems.s3.layout import CLEANED_LOGS, OURS, Layout, Root, is_kept
 
 THREADS = 8
 FLAT, FOLDER, SWEEP, AGAIN, CONTENTS = 700, 450, 900, 391, 200
@@ -202,7 +202,7 @@ class _Sweep:
     def names(self, entries: Iterable[Seen]) -> Iterator[Hit]:
         """Hits among the names of keys."""
         for entry in entries:
-            if entry.key.startswith(OURS):
+            if entry.key.startswith(CLEANED_LOGS):
                 continue
             if self.is_subjects(entry.key):
                 if not is_kept(self._scope, self._category(entry.key), entry.modified):
