@@ -64,7 +64,7 @@ class Migrations(TokenView):
         found.refresh_from_db()
         return Response(status.of(found), status=code)
 
-    @extend_schema(responses=STATUS)
+    @extend_schema(responses=shapes.Document(many=True))
     def list(self, request: Request) -> Response:
         """Moves, the newest first."""
         return Response([status.brief(each) for each in self.get_queryset()])
