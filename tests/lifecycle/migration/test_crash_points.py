@@ -71,7 +71,7 @@ class Killer:
 
         try:
             leases.wear(tag)
-            settling.settle, Context.undo = settle, undo  # type: ignore[method-assign]
+            settling.settle, Context.undo = settle, undo  # type: ignore[method-assign,assignment]
             advance(step.pk)
         finally:
             os._exit(0)
