@@ -12,6 +12,7 @@ from compliance.models import ErasureRequest
 from lifecycle import tenants
 from lifecycle.models import Migration, Run
 
+MOVING = "The tenant is being moved between regions"
 WORKING = {
     ErasureRequest.State.SCHEDULED,
     ErasureRequest.State.EXECUTING,
@@ -44,7 +45,7 @@ def moving(tenant_id: str) -> str | None:
     live = found.exclude(state__in=Migration.ENDED).first() or found.filter(order__closed=False).first()
     if live is None:
         return None
-    return f"The tenant is being moved between regions ({live.pk}); the erasure goes on when that has ended."
+    return f"{MOVING} ({live.pk}); the erasure goes on when that has ended."
 
 
 def blocking(request: ErasureRequest) -> list[str]:

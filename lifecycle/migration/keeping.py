@@ -12,6 +12,7 @@ from compliance.errors import Refused
 from compliance.models import ErasureRequest
 from lifecycle.engine import runs
 from lifecycle.erasure import actions as erasing
+from lifecycle.erasure import gates
 from lifecycle.migration import actions, turning
 from lifecycle.models import Environment, Migration, Run
 
@@ -66,8 +67,8 @@ def wake_erasures() -> int:
     waiting = Run.objects.filter(workflow="erasure", state=Run.State.BLOCKED)
     for run in waiting:
         request = ErasureRequest.objects.filter(pk=run.subject).first()
-        ended = Migration.objects.filter(tenant_id=run.tenant_id, state__in=Migration.ENDED).exists()
-        if request is not None and ended:
+        waited = request is not None and run.reason.startswith(gates.MOVING)
+        if request is not None and waited and gates.moving(run.tenant_id) is None:
             erasing.wake(request)
             woken += 1
     return woken

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 
 from compliance.actors import SYSTEM
 from compliance.models import ErasureRequest
+from lifecycle.engine import runs
 from lifecycle.migration import states
 from lifecycle.models import Environment, Migration, Run, Tenant, Undo
 
@@ -80,6 +81,19 @@ def take_turn(migration: Migration) -> str:
         states.move(row, S.INITIAL_SYNC, actor=SYSTEM)
     migration.refresh_from_db()
     return ""
+
+
+def call_next(migration: Migration) -> None:
+    """A place is free: who waits for one at either database looks now."""
+    for region in (migration.source_region, migration.target_region):
+        first = (
+            _of(region, S.PROVISIONING_GREEN)
+            .filter(run__state=Run.State.RUNNING)
+            .order_by("started_at")
+            .first()
+        )
+        if first is not None and first.run_id:
+            runs.wake(Run.objects.get(pk=first.run_id))
 
 
 def _of(region: str, state: Migration.State) -> QuerySet[Migration]:

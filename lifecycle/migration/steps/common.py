@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from lifecycle.engine.context import Context
 from lifecycle.engine.outcomes import Outcome, Wait
-from lifecycle.migration import movers, turning
+from lifecycle.migration import movers, states, turning
 from lifecycle.models import Migration
 from lifecycle.systems.base import Permanent
 
@@ -39,6 +39,11 @@ def forth(work: Work) -> Callable[[Context], Outcome]:
 def soon(seconds: float = 1.0) -> datetime:
     """A moment from now."""
     return timezone.now() + timedelta(seconds=seconds)
+
+
+def look() -> float:
+    """Seconds between looks of one move in cutover or soak: few moves look each second, fifty every ten."""
+    return max(1.0, Migration.objects.filter(state__in=states.IN_CUTOVER).count() / 5)
 
 
 def held_too_long(context: Context, cursor: dict[str, Any], limit: float) -> bool:

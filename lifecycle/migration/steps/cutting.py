@@ -11,11 +11,10 @@ from compliance.actors import SYSTEM
 from lifecycle.engine.context import Context
 from lifecycle.engine.outcomes import Done, More, Outcome, Wait
 from lifecycle.migration import gates, movers, orders, policy, states, turning
-from lifecycle.migration.steps.common import forth, held_too_long, same_definitions, soon
+from lifecycle.migration.steps.common import forth, held_too_long, look, same_definitions, soon
 from lifecycle.models import Migration
 
 S = Migration.State
-_LOOK = 1.0  # seconds between looks while a step soaks
 _FAR = timedelta(days=3650)
 
 
@@ -42,7 +41,9 @@ def _share(context: Context, migration: Migration) -> Outcome:
             int((timezone.now() - since).total_seconds()), int((ends - since).total_seconds()), "seconds"
         )
         return Wait(
-            min(ends, soon(_LOOK)), f"{share} % of users are on green; soaking until {ends:%H:%M:%S}.", cursor
+            min(ends, soon(look())),
+            f"{share} % of users are on green; soaking until {ends:%H:%M:%S}.",
+            cursor,
         )
     if why := gates.closed(gates.read(migration)):
         return _hold(context, migration, cursor, why)
@@ -68,7 +69,7 @@ def _hold(context: Context, migration: Migration, cursor: dict[str, Any], why: s
     if held_too_long(context, cursor, limit):
         turning.go_back(migration, why=f"Held for more than {limit:g} s: {why}")
         return Wait(soon(5), "The move goes back to blue.", cursor)
-    return Wait(soon(_LOOK), why, cursor)
+    return Wait(soon(look()), why, cursor)
 
 
 @forth
@@ -100,7 +101,7 @@ def soak(context: Context, migration: Migration) -> Outcome:
     ends = began + timedelta(seconds=seconds)
     if timezone.now() < ends and migration.settings.get("early") != "soak":
         context.progress(int((timezone.now() - began).total_seconds()), int(seconds), "seconds")
-        return Wait(min(ends, soon(2 * _LOOK)), f"Green soaks until {ends:%Y-%m-%d %H:%M:%S}.")
+        return Wait(min(ends, soon(2 * look())), f"Green soaks until {ends:%Y-%m-%d %H:%M:%S}.")
     cursor: dict[str, Any] = dict(context.cursor or {})
     if why := gates.closed(gates.read(migration)):
         return _hold(context, migration, cursor, why)
@@ -112,4 +113,4 @@ def approval(_context: Context, migration: Migration) -> Outcome:
     """Waits for the second person. It looks by itself, so that a trip of the watchdog is followed here too."""
     if migration.completed_by:
         return Done({"by": migration.completed_by})
-    return Wait(soon(3), "Soaked. A second person completes the move: `migration complete`.")
+    return Wait(soon(3 * look()), "Soaked. A second person completes the move: `migration complete`.")

@@ -36,7 +36,7 @@ def provision(context: Context, migration: Migration) -> Outcome:
 def queue(_context: Context, migration: Migration) -> Outcome:
     """Waits for a place among those that copy."""
     why = locks.take_turn(migration)
-    return Wait(soon(2), why) if why else Done()
+    return Wait(soon(5), why) if why else Done()
 
 
 @forth

