@@ -22,6 +22,8 @@ from lifecycle.provision.static import Static
 from lifecycle.provision.terraform import Terraform, local_variables, program
 from lifecycle.systems.base import Permanent
 
+# No package brings Terraform to a bare machine, so what needs it is a long trial; without it the last test's way is used.
+REAL = pytest.mark.chaos
 MODULE = ROOT / "deploy" / "terraform" / "local"
 WANTED = Wanted("mig_terraform_test", "t", "us-west-2", {"postgresql": {"dsn": "file:x#/y"}})
 
@@ -56,6 +58,7 @@ def schemas(secrets: dict[str, dict[str, str]]) -> int:
     return int(row[0]) if row else 0
 
 
+@REAL
 def test_nothing_is_made_for_another_digest(tool: Terraform, secrets: dict[str, dict[str, str]]) -> None:
     with pytest.raises(Permanent, match="not what was approved"):
         tool.make(WANTED, "0" * 64, secrets)
@@ -66,6 +69,7 @@ def test_nothing_is_made_for_another_digest(tool: Terraform, secrets: dict[str, 
     assert not tool.folder(WANTED).exists()
 
 
+@REAL
 def test_a_module_that_is_wrong_says_so(tmp_path: Path) -> None:
     binary = program()
     assert binary
@@ -76,6 +80,7 @@ def test_a_module_that_is_wrong_says_so(tmp_path: Path) -> None:
         Terraform(binary, tmp_path, tmp_path / "states").propose(WANTED)
 
 
+@REAL
 def test_made_and_unmade_with_nothing_left_and_no_secret_in_its_state(
     tool: Terraform, secrets: dict[str, dict[str, str]]
 ) -> None:
@@ -94,6 +99,7 @@ def test_made_and_unmade_with_nothing_left_and_no_secret_in_its_state(
     assert finish(lambda: tool.destroy(WANTED, secrets)).error == "", "again is harmless"
 
 
+@REAL
 def test_an_apply_that_was_killed_is_taken_up_again(
     tool: Terraform, secrets: dict[str, dict[str, str]]
 ) -> None:
@@ -105,12 +111,14 @@ def test_an_apply_that_was_killed_is_taken_up_again(
     assert (standing.error, schemas(secrets)) == ("", 1)
 
 
+@REAL
 def test_a_failure_is_told_in_the_tools_own_words(tool: Terraform) -> None:
     nowhere = {"postgresql": {"dsn": "postgresql://nobody@127.0.0.1:1/none"}}
     standing = finish(lambda: tool.make(WANTED, tool.propose(WANTED).digest, nowhere))
     assert "Terraform failed" in standing.error
 
 
+@REAL
 @pytest.mark.parametrize("module", ["local", "aws"])
 def test_modules_are_formatted(module: str) -> None:
     binary = program()
