@@ -43,12 +43,12 @@ def test_one_user_goes_and_no_twin(
         platform.series(owner, name, "tokens_total")
         platform.log(owner, name)
     scope = user(tenant, "u-1", anchors={"namesakes": (tenant + "7",)})
-    before = entries(verifier, scope)
+    before = entries(verifier, scope, tenant)
     manifest = erase_all(eraser, scope)
     assert sorted(item.kind for item in manifest) == ["datadog_log", "series", "series"]
     assert verifier.remaining(scope, manifest) == []
     assert search(verifier, scope) == []
-    assert before <= entries(verifier, scope)
+    assert before <= entries(verifier, scope, tenant)
     for owner, name in twins[1:]:
         assert len(platform.samples(f"{{tenant={json.dumps(owner)},user={json.dumps(name)}}}")) == 2
     assert {each["attributes"]["user"] for each in platform.logs(tenant)} == {"u-12", "u.1", 'q"\\x', "u*"}
@@ -64,12 +64,12 @@ def test_a_whole_tenant_goes_and_no_twin(
         platform.series(owner, "u-1")
         platform.log(owner, "u-1")
     scope = whole(tenant)
-    before = entries(verifier, scope)
+    before = entries(verifier, scope, base)
     manifest = erase_all(eraser, scope)
     assert len(manifest) == 2
     assert verifier.remaining(scope, manifest) == []
     assert search(verifier, scope) == []
-    assert before <= entries(verifier, scope)
+    assert before <= entries(verifier, scope, base)
     assert platform.logs(tenant) == [] or suffix == "*"
 
 
