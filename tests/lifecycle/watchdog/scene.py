@@ -45,6 +45,7 @@ class Scene:
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     control: str = ""  # another way to the control database
+    log_udp: int = 0  # another port than the one to which HAProxy tells its requests
     seen: list[Seen] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -57,7 +58,7 @@ class Scene:
             "TRAFFIC_URL": f"http://127.0.0.1:{self.edge.port}",
             "TRAFFIC_SOCKET": str(folder / "s"),
             "TRAFFIC_MAPS": str(folder / "maps"),
-            "TRAFFIC_LOG_UDP": str(self.edge.shape.log_udp),
+            "TRAFFIC_LOG_UDP": str(self.log_udp or self.edge.shape.log_udp),
             "TRAFFIC_STATE": str(folder / "state"),
             "TRAFFIC_DEFAULT": BLUE,
         }

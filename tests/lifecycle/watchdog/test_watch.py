@@ -81,7 +81,7 @@ def test_an_old_order_is_not_followed_after_a_trip_until_a_person_decides(scene:
 @pytest.mark.parametrize(
     "fault",
     [
-        "crash",
+        pytest.param("crash", marks=pytest.mark.chaos),
         "wrong",
         pytest.param("hang", marks=pytest.mark.chaos),
         pytest.param("errors", marks=pytest.mark.chaos),

@@ -1,0 +1,39 @@
+"""From a decision in the control database to weights in force: milliseconds, not a poll's period."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lifecycle.traffic.haproxy import HAProxy
+from tests.lifecycle.watchdog.pair import BLUE, TENANT, Pair
+from tests.lifecycle.watchdog.scene import Scene, playing, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def scene(pair: Pair, tmp_path: Path) -> Iterator[Scene]:
+    with playing(pair, tmp_path) as made:
+        yield made
+
+
+@pytest.mark.chaos  # a limit in milliseconds says nothing on a busy machine
+def test_a_decision_is_in_force_within_50_ms(scene: Scene) -> None:
+    scene.begin()
+    traffic = HAProxy(socket_path=str(scene.edge.folder / "s"), maps=scene.edge.folder / "maps", default=BLUE)
+    spent = []
+    for turn in range(12):
+        share = 100 if turn % 2 == 0 else 0
+        scene.order(share=share)
+        began = time.monotonic()
+        while traffic.read(TENANT).share != share:
+            assert time.monotonic() - began < 5
+            time.sleep(0.001)
+        spent.append(time.monotonic() - began)
+        until(lambda: scene.now().done_epoch == scene.now().epoch, 5, scene.words)
+    print(f"milliseconds to weights in force: {[round(each * 1000) for each in sorted(spent)]}")
+    assert sorted(spent)[len(spent) // 2] < 0.05

@@ -1,0 +1,42 @@
+"""Silence is never health: nothing heard is held, then goes back; a quiet tenant is not silence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lifecycle.models import Reading
+from tests.lifecycle.traffic.edge import free_port
+from tests.lifecycle.watchdog.pair import Pair
+from tests.lifecycle.watchdog.scene import Scene, playing, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def scene(pair: Pair, tmp_path: Path) -> Iterator[Scene]:
+    with playing(pair, tmp_path) as made:
+        yield made
+
+
+def test_without_a_word_from_the_load_balancer_it_is_held_and_then_goes_back(scene: Scene) -> None:
+    scene.log_udp = free_port()
+    scene.order(share=50, settings=scene.now().settings | {"gates": {"hold_s": 7}})
+    scene.begin()
+    with scene.load(rate=20):
+        until(lambda: scene.now().latched, 20, scene.words)
+    assert "log is missing" in scene.now().latch_reason
+    verdicts = [each.data["verdict"] for each in Reading.objects.filter(migration=scene.migration)]
+    assert "hold" in verdicts and verdicts.index("hold") < verdicts.index("trip")
+
+
+def test_a_tenant_that_asks_nothing_is_not_silent(scene: Scene) -> None:
+    scene.order(share=50, settings=scene.now().settings | {"gates": {"hold_s": 5}})
+    scene.begin()
+    scene.ready()
+    time.sleep(7)  # longer than silence is held
+    assert not scene.now().latched, scene.words()
+    assert scene.reading()["verdict"] == "ok"
