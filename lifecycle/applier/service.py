@@ -12,7 +12,7 @@ from typing import Any
 
 from lifecycle.applier.lanes import Lane, Standing
 from lifecycle.applier.moves import Control, LiveMove
-from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.base import Permanent, Transient, whereabouts
 from lifecycle.systems.following import Follower
 from lifecycle.systems.ledger import Connections, Ledger, tops
 from lifecycle.systems.pinecone.moves.follower import VectorFollower
@@ -121,8 +121,9 @@ class Applier:
             done = lane.work(top)
             if done:
                 _log.debug("move %s, %s to %s: %d applied", move, lane.store, region, done)
-        except Exception:
-            _log.exception("move %s, %s to %s: a round broke off", move, lane.store, region)
+        except Exception as error:
+            where = whereabouts(error)
+            _log.error("move %s, %s to %s: a round broke off: %s", move, lane.store, region, where)
         finally:
             lane.busy.release()
 
@@ -142,8 +143,8 @@ class Applier:
             began = time.monotonic()
             try:
                 said = self._report(control, said)
-            except Exception:
-                _log.exception("a report broke off")
+            except Exception as error:
+                _log.error("a report broke off: %s", whereabouts(error))
             self._stop.wait(max(0.05, REPORT - (time.monotonic() - began)))
         control.close()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -15,6 +14,7 @@ from lifecycle.engine import leases, queue
 from lifecycle.engine.turns import LIVE, Busy, turn
 from lifecycle.engine.workflow import UNDO
 from lifecycle.models import Run, Step
+from lifecycle.systems.base import whereabouts
 
 log = logging.getLogger(__name__)
 LOST_AFTER = timedelta(seconds=5)  # far longer than a message is on its way from the queue to a claim
@@ -99,10 +99,7 @@ def do_chores() -> list[str]:
             try:
                 work()
             except Exception as error:
-                # Its text may name a person, so the log gets type and places only.
-                frames = traceback.extract_tb(error.__traceback__)[-6:]
-                places = " > ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
-                log.error("Chore %s failed: %s in %s", name, type(error).__name__, places)
+                log.error("Chore %s failed: %s", name, whereabouts(error))
                 failed.append(name)
     finally:
         with connection.cursor() as cursor:

@@ -6,6 +6,7 @@ read-only), `place.py` (its address from an environment's settings). `registry.p
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,13 @@ from typing import Any, Generic, Protocol, TypeVar
 T = TypeVar("T")
 
 SYSTEMS = ("postgresql", "pinecone", "s3", "redis", "cloudwatch", "backups", "analytics")
+
+
+def whereabouts(error: BaseException) -> str:
+    """An error's type and places for a log. Its text is left out: it may name a person."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    places = " > ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
+    return f"{type(error).__name__} in {places}"
 
 
 class Permanent(Exception):

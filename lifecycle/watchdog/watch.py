@@ -17,7 +17,7 @@ from typing import Any
 
 from lifecycle.health.gates import Limits, State, Verdict, judge
 from lifecycle.health.meter import Meter
-from lifecycle.systems.base import Permanent
+from lifecycle.systems.base import Permanent, whereabouts
 from lifecycle.traffic.base import Split, Unreachable
 from lifecycle.traffic.haproxy import HAProxy
 from lifecycle.watchdog.facts import View
@@ -91,9 +91,9 @@ class Watch:
                 self._save()
             except Unreachable as failure:
                 log.error("%s Weights can't be changed until it does.", failure)
-            except Exception:
+            except Exception as error:
                 # The watch must go on: the next look may succeed, and the heartbeat says how long one took.
-                log.exception("One look of the watchdog failed.")
+                log.error("One look of the watchdog failed: %s", whereabouts(error))
             self._took = time.monotonic() - began
             self._desk.changed.wait(max(0.02, (0.5 if len(self._moves) <= FEW else 1.0) - self._took))
             self._desk.changed.clear()
