@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import Count, Q
 from django.utils import timezone
 
+from lifecycle.health.prometheus import escaped
 from lifecycle.models import Beat, Migration, Order, Reading, Step
 
 Sample = tuple[str, float]
@@ -126,8 +127,4 @@ def _traffic(moves: list[Migration]) -> Iterator[Family]:
 
 def _labels(move: Migration, **more: str) -> str:
     every = {"migration": move.pk, "tenant": move.tenant_id, **more}
-    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in every.items()) + "}"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return "{" + ",".join(f'{name}="{escaped(value)}"' for name, value in every.items()) + "}"

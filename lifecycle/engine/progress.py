@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from lifecycle.models import Run, Step
@@ -43,7 +44,7 @@ def describe_step(step: Step) -> dict[str, Any]:
         "attempts": step.total_attempts,
         "failures": step.failures,
         "seconds": round(step.busy_seconds, 2),
-        "not_before": _time(step.not_before) if step.state == Step.State.WAITING else None,
+        "not_before": moment(step.not_before) if step.state == Step.State.WAITING else None,
         "why": step.error,
     }
 
@@ -59,13 +60,14 @@ def describe(run: Run, *, steps: bool = True) -> dict[str, Any]:
         "reason": run.reason,
         "pause_requested": run.pause_requested,
         "cancel_requested": run.cancel_requested,
-        "created_at": _time(run.created_at),
-        "finished_at": _time(run.finished_at),
+        "created_at": moment(run.created_at),
+        "finished_at": moment(run.finished_at),
     }
     if steps:
         shown["steps"] = [describe_step(step) for step in run.steps.order_by("stage", "id")]
     return shown
 
 
-def _time(value: Any) -> str | None:
+def moment(value: datetime | None) -> str | None:
+    """RFC 3339 in UTC; None for no time."""
     return None if value is None else f"{value:%Y-%m-%dT%H:%M:%SZ}"

@@ -39,7 +39,7 @@ def read(address: str, tenant: str, region: str, seconds: int = 30, names: Names
     """What the last `seconds` were. Raises Transient while Prometheus doesn't answer: that is silence, not health."""
     if not address.startswith(("http://", "https://")):
         raise Permanent("A Prometheus has an address that begins with http:// or https://.")
-    labels = f'tenant="{_escaped(tenant)}",region="{_escaped(region)}"'
+    labels = f'tenant="{escaped(tenant)}",region="{escaped(region)}"'
     count = _ask(address, f"sum(increase({names.requests}{{{labels}}}[{seconds}s]))")
     errors = _ask(address, f'sum(increase({names.requests}{{{labels},status=~"5.."}}[{seconds}s]))')
     p95 = _ask(
@@ -62,5 +62,6 @@ def _ask(address: str, query: str) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """A label's value as PromQL and the text format write it."""
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -47,18 +47,18 @@ def of(migration: Migration) -> dict[str, Any]:
         },
         "gates": data.get("gates", []),
         "ready_back": data.get("ready_back") or {"seconds": None, "writes_at_risk": None},
-        "reading_at": _time(reading.at if reading else None),
+        "reading_at": progress.moment(reading.at if reading else None),
         "verification": migration.verification,
         "to_go": _to_go(steps),
         "moved": _moved(steps),
         "flip": next((step.result or {} for step in steps if step.name == "flip"), {}),
         "report": {name: value for name, value in migration.report.items() if name != "readings"},
-        "created_at": _time(migration.created_at),
-        "started_at": _time(migration.started_at),
-        "flipped_at": _time(migration.flipped_at),
-        "rolled_back_at": _time(migration.rolled_back_at),
-        "finished_at": _time(migration.finished_at),
-        "next_step_at": _time(_next_step_at(migration, order)),
+        "created_at": progress.moment(migration.created_at),
+        "started_at": progress.moment(migration.started_at),
+        "flipped_at": progress.moment(migration.flipped_at),
+        "rolled_back_at": progress.moment(migration.rolled_back_at),
+        "finished_at": progress.moment(migration.finished_at),
+        "next_step_at": progress.moment(_next_step_at(migration, order)),
     }
 
 
@@ -114,7 +114,3 @@ def _next_step_at(migration: Migration, order: Order | None) -> datetime | None:
     if migration.state == S.CUTOVER_COMPLETE and migration.flipped_at:
         return migration.flipped_at + timedelta(seconds=float(migration.settings.get("soak_seconds", 0)))
     return None
-
-
-def _time(value: datetime | None) -> str | None:
-    return None if value is None else f"{value:%Y-%m-%dT%H:%M:%SZ}"
