@@ -191,7 +191,7 @@ def test_a_throttled_copy_that_was_killed_begins_anew(stack: dict[str, Any]) -> 
     with pair(stack) as p:
         p.prepare()
         p.routes(EAST)
-        mover = p.mover(rows_per_second="100")
+        mover = p.mover(rows_per_second="10")  # about 16 s, far more than the slice below
         assert mover.copy(None, 2.0).cursor is not None
         from lifecycle.systems.postgresql.streams import throttled
 
