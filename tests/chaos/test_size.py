@@ -102,6 +102,11 @@ def trial(live: Live, stack: dict[str, Any], out: Path, scale: float, patience: 
     assert 0 < watch.peak < LIMIT, f"a worker took {watch.peak:.0f} MiB"
 
 
+@pytest.mark.timeout(120)
+def test_a_thousandth_of_a_large_tenant(live: Live, stack: dict[str, Any], tmp_path: Path) -> None:
+    trial(live, stack, tmp_path, scale=0.001, patience=100)
+
+
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
 def test_a_hundredth_of_a_large_tenant(live: Live, stack: dict[str, Any], tmp_path: Path) -> None:

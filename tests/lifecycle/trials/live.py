@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+
 from demo.stack.place import CHECKOUT
 
 QUICK = {"STEP_BACKOFF": "1,2,4", "LOG_LEVEL": "INFO"}
@@ -106,6 +108,21 @@ class Live:
             assert time.monotonic() < ends, f"not reached within {timeout} s: {json.dumps(now)}"
             time.sleep(0.3)
 
+    def state(self, request: str) -> str:
+        """The request's, asked of the control database: a command costs a second of a processor."""
+        connection = psycopg2.connect(json.loads((self.run_dir / "stack.json").read_text())["control"])
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SELECT state FROM compliance_erasurerequest WHERE id = %s", [request])
+                ((state,),) = cursor.fetchall()
+                return str(state)
+        finally:
+            connection.close()
+
     def over(self, request: str, timeout: float = 120) -> dict[str, Any]:
-        """Waits until the request has ended."""
-        return self.until(request, lambda now: now["state"] in OVER, timeout)
+        """Waits until the request has ended; its status. Fails with the last status after `timeout` seconds."""
+        ends = time.monotonic() + timeout
+        while self.state(request) not in OVER:
+            assert time.monotonic() < ends, f"not over in {timeout} s: {json.dumps(self.status(request))}"
+            time.sleep(0.3)
+        return self.status(request)

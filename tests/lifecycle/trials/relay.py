@@ -13,11 +13,14 @@ from urllib.parse import urlsplit
 
 
 def _is_deletion(data: bytes) -> bool:
-    return data.startswith(b"POST ") and b"delete=" in data[: data.find(b" HTTP/1.1")]
+    target = data[: data.find(b" HTTP/1.1")]
+    return (target.startswith(b"POST ") and b"delete=" in target) or (
+        target.startswith(b"DELETE ") and b"uploadId=" in target
+    )
 
 
 class Relay:
-    """Listens on a free port of loopback. `delay` is what each DeleteObjects waits, in seconds."""
+    """Listens on a free port of loopback. `delay` is what each deletion waits, in seconds."""
 
     def __init__(self, endpoint: str, delay: float = 0.0) -> None:
         where = urlsplit(endpoint)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import httpx
 import psycopg2
+import redis
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -25,9 +27,12 @@ SERVER = f"s3-{REGION}"
 
 
 class Scene:
-    """A tenant whose user has `objects` more objects, behind a relay, with an approved request."""
+    """A tenant whose user has `objects` more objects and unfinished `uploads`, behind a relay, with an approved request.
 
-    def __init__(self, live: Live, relay_delay: float, objects: int) -> None:
+    A batch deletes 480 objects at once, of uploads one a request: many holds can fall among a few hundred of those.
+    """
+
+    def __init__(self, live: Live, relay_delay: float, objects: int, uploads: int = 0) -> None:
         self.live = live
         self.stack: dict[str, Any] = json.loads((live.run_dir / "stack.json").read_text())
         place = self.stack["regions"][REGION]["s3"]
@@ -45,6 +50,7 @@ class Scene:
         self.prefix = f"tenant-{self.tenant}/user-{self.user}/more/"
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self._put, range(objects)))
+            list(pool.map(self._begin_upload, range(uploads)))
         self.sql(
             "UPDATE lifecycle_environment SET places = jsonb_set(places, '{s3,endpoint}', to_jsonb(%s::text))"
             " WHERE tenant_id = %s RETURNING id",
@@ -52,9 +58,15 @@ class Scene:
         )  # fmt: skip
         self.request = live.request(self.tenant, self.admin, self.user)
         self._start = self.log.stat().st_size
+        self._seeded: dict[str, set[str]] = {}
+        self._seeded = self.present()
+        assert all(self._seeded.values()), "the user has nothing in one of the systems"
 
     def _put(self, number: int) -> None:
         self._s3.put_object(Bucket=self._bucket, Key=f"{self.prefix}{number}", Body=b"text")
+
+    def _begin_upload(self, number: int) -> None:
+        self._s3.create_multipart_upload(Bucket=self._bucket, Key=f"{self.prefix}upload-{number}")
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """One statement on the control database, as the application's role."""
@@ -66,6 +78,35 @@ class Scene:
                 return cursor.fetchall()
         finally:
             connection.close()
+
+    def present(self) -> dict[str, set[str]]:
+        """What the user has in PostgreSQL, Redis and Pinecone now, of what was seeded; markers of ours come later."""
+        place = self.stack["regions"][REGION]
+        found = {
+            "postgresql": _rows(place["postgres"], self.tenant, self.user),
+            "redis": _keys(place["redis"], self.tenant, self.user),
+            "pinecone": self._vectors(place["pinecone"]),
+        }
+        return {system: now & self._seeded.get(system, now) for system, now in found.items()}
+
+    def _vectors(self, place: dict[str, Any]) -> set[str]:
+        wanted = {"namespace": f"tenant-{self.tenant}", "filter": {"user_id": {"$eq": self.user}}}
+        answer = httpx.post(
+            f"{place['index_host']}/query", headers={"Api-Key": place["key"]}, timeout=20,
+            json={**wanted, "topK": 1000, "vector": [0.1] * 8},
+        )  # fmt: skip
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return set()
+        return {str(each["id"]) for each in answer.raise_for_status().json()["matches"]}
+
+    def steps(self) -> str:
+        """The steps of the erasure that are under way, for what a trial prints."""
+        found = self.sql(
+            "SELECT DISTINCT s.name || ' ' || s.lane FROM lifecycle_step s JOIN lifecycle_run r ON r.id = s.run_id"
+            " WHERE r.subject = %s AND s.state = 'running' ORDER BY 1",
+            self.request,
+        )  # fmt: skip
+        return ", ".join(str(row[0]).strip() for row in found) or "no step"
 
     def state(self) -> str:
         """The request's."""
@@ -107,3 +148,26 @@ class Scene:
         with suppress(ClientError):
             self._s3.head_object(Bucket=self._bucket, Key=mark)
         self.until(lambda: any(mark in str(each["key"]) for each in self._lines()), "the access log", 20)
+
+
+def _rows(dsn: str, tenant: str, user: str) -> set[str]:
+    connection = psycopg2.connect(dsn)
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT 'document ' || id FROM documents WHERE tenant_id = %(t)s AND owner_id = %(u)s"
+                " UNION ALL SELECT 'chunk ' || c.id FROM chunks c JOIN documents d ON d.id = c.document_id"
+                " WHERE d.tenant_id = %(t)s AND d.owner_id = %(u)s"
+                " UNION ALL SELECT 'query ' || id FROM queries WHERE tenant_id = %(t)s AND user_id = %(u)s"
+                " UNION ALL SELECT 'user ' || user_id FROM users WHERE tenant_id = %(t)s AND user_id = %(u)s",
+                {"t": tenant, "u": user},
+            )
+            return {str(row[0]) for row in cursor.fetchall()}
+    finally:
+        connection.close()
+
+
+def _keys(url: str, tenant: str, user: str) -> set[str]:
+    with redis.Redis.from_url(url) as client:
+        names = [each.decode() for each in client.scan_iter(match=f"*:{tenant}:{user}", count=1000)]
+        return {name for name in names if not 0 <= int(client.ttl(name)) < 600}
