@@ -74,12 +74,15 @@ def of_key(wire: Wire, key: str) -> Iterator[Listed]:
     """Every version, marker and upload of exactly one key."""
     for page in (versions, uploads):
         after: dict[str, str] | None = None
+        seen = False
         while True:
             found = page(wire, key, after)
-            yield from (entry for entry in found.entries if entry.key == key)
-            after = found.more
-            # Versions of keys that merely begin with this one come behind it; uploads stand in any order.
-            behind = page is versions and bool(found.entries) and found.entries[-1].key > key
+            exact = [entry for entry in found.entries if entry.key == key]
+            yield from exact
+            seen, after = seen or bool(exact), found.more
+            # Versions of keys that merely begin with this one come behind it, on SeaweedFS some of them before it;
+            # uploads stand in any order.
+            behind = page is versions and seen and found.entries[-1].key > key
             if after is None or behind:
                 break
 

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from lifecycle.datamap.model import DataMap
@@ -129,10 +129,8 @@ class S3Verifier:
                 yield (False, entry.key, entry.mark)
 
     def _names_of_key(self, key: str) -> list[tuple[bool, str, str]]:
-        found = [
-            *self._inventory.versions(key, FLAT).entries,
-            *self._inventory.uploads(key, FLAT).entries,
-        ]
+        """What stands under exactly one key: every page, since servers differ in where they list it among longer ones."""
+        found = chain(self._inventory.all_versions(key, FLAT), self._inventory.all_uploads(key, FLAT))
         return [(entry.kind == UPLOAD, entry.key, entry.mark) for entry in found if entry.key == key]
 
     def _contents(self, sweep: _Sweep, entries: Iterable[Seen]) -> list[Hit]:

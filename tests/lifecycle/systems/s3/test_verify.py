@@ -67,6 +67,21 @@ def test_what_is_left_is_named_item_by_item(bucket: Bucket, eraser: S3Eraser, ve
     assert searched(verifier, scope) == []
 
 
+def test_a_key_outside_the_folders_is_looked_at_over_all_pages(
+    bucket: Bucket, eraser: S3Eraser, verifier: S3Verifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lifecycle.systems.s3.verifier.FLAT", 3)
+    for number in range(8):
+        bucket.put("pages/al.csv")
+        bucket.begin("pages/al.csv")
+        bucket.put(f"pages/al.csv-{number}")
+        bucket.begin(f"pages/al.csv-{number}")
+    scope = Scope(Subject("paged", "al"), anchors={"s3_keys": ("pages/al.csv",)})
+    items = found(eraser, scope)
+    assert len(items) == 16
+    assert {item.key for item in verifier.remaining(scope, items)} == {item.key for item in items}
+
+
 def test_others_who_name_the_subject_are_mentions_and_twins_are_not(
     bucket: Bucket, verifier: S3Verifier
 ) -> None:
