@@ -18,6 +18,7 @@ from lifecycle import places, tenants
 from lifecycle.engine import runs
 from lifecycle.engine.outcomes import Done, More, Outcome, Wait
 from lifecycle.engine.workflow import Context
+from lifecycle.erasure import actions, gates
 from lifecycle.erasure.steps import plant
 from lifecycle.models import Canary, Environment, ErasureCase, Preserved, Run
 from lifecycle.preservation import expiry, scopes
@@ -132,7 +133,14 @@ def release(context: Context) -> Outcome:
                     return More({"freed": freed}, done=freed, unit="objects")
                 freed += _let_go(hold, environment, adapter, page)
                 context.heartbeat()
+    _wake_waiting(hold.tenant_id)
     return Done({"released": freed})
+
+
+def _wake_waiting(tenant_id: str) -> None:
+    """Erasures that wait for this, or that met a lock without a date, which may have been the one that is off now."""
+    for request in ErasureRequest.objects.filter(tenant_id=tenant_id, state__in=gates.WORKING):
+        actions.wake(request)
 
 
 def _let_go(hold: LegalHold, environment: Environment, adapter: s3.S3Preserver, page: list[Preserved]) -> int:

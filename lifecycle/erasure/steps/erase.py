@@ -14,7 +14,7 @@ from django.utils import timezone
 from lifecycle import places
 from lifecycle.engine.outcomes import Blocked, Done, More, Outcome, Wait
 from lifecycle.engine.workflow import Context
-from lifecycle.erasure import cases, census, fencing, lines, manifest
+from lifecycle.erasure import cases, census, fencing, freeing, lines, manifest
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.erasure.steps import plant
 from lifecycle.models import Canary, ManifestChunk, SystemLine
@@ -42,6 +42,8 @@ def settle(context: Context, file: CaseFile, line: SystemLine) -> Outcome | None
     """Erases one line as far as this slice goes. None when nothing of it is left to do."""
     if line.detail.get("clean_round") == [file.case.round, line.rounds] and not line.detail.get("locked"):
         return None
+    if (not_yet := freeing.wait(file, line)) is not None:
+        return not_yet
     if lines.lock_passed(line):
         lines.unlock(line)
         line.chunks.update(erased_at=None)
@@ -60,7 +62,7 @@ def settle(context: Context, file: CaseFile, line: SystemLine) -> Outcome | None
         return _more(context, lines.recount(line))
     lines.recount(line)
     if line.detail.get("locked"):
-        return _locked(line)
+        return _locked(file, line)
     lines.note(line, clean_round=[file.case.round, line.rounds], method=eraser.method)
     return None
 
@@ -204,8 +206,10 @@ def _more(context: Context, line: SystemLine) -> Outcome:
     )
 
 
-def _locked(line: SystemLine) -> Outcome:
+def _locked(file: CaseFile, line: SystemLine) -> Outcome:
     lines.mark(line, SystemLine.State.LOCKED)
+    if line.locked_until is None and (not_yet := freeing.wait(file, line)) is not None:
+        return not_yet
     until = line.locked_until or timezone.now() + timedelta(days=1)
     number = len(line.detail["locked"])
     return Wait(

@@ -10,10 +10,11 @@ import pytest
 from compliance.actions import holds
 from compliance.models import ErasureRequest, LegalHold
 from lifecycle import housekeeping
-from lifecycle.engine import runs
+from lifecycle.engine import advance, runs
 from lifecycle.erasure import actions
 from lifecycle.models import Run
 from lifecycle.preservation import workflow
+from tests.lifecycle.erasure import planting
 from tests.lifecycle.erasure.world import World, failures
 from tests.lifecycle.systems.s3.tools import client
 
@@ -27,9 +28,14 @@ def _place(world: World, tenant: str, user: str | None = None) -> LegalHold:
     return hold
 
 
-def _release(world: World, hold: LegalHold) -> None:
+def _lift(world: World, hold: LegalHold) -> None:
+    """By two people; what the storage keeps is let go by a run of its own."""
     holds.release(hold, actor=world.actor("legal"), reason="settled")
     holds.release(hold, actor=world.actor("legal2"), reason="settled")
+
+
+def _release(world: World, hold: LegalHold) -> None:
+    _lift(world, hold)
     _work(workflow.let_go(hold))
 
 
@@ -109,18 +115,37 @@ def test_objects_are_held_until_the_last_of_two_holds_is_released(world: World, 
 
 
 def test_an_erasure_that_a_hold_stopped_ends_once_the_storage_let_go(
-    world: World, provider: Provider
+    world: World, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     customer = next(each for each in world.made if each.id == provider.tenant)
     request = world.request(customer, "ada")
     world.approve(request)
     hold = _place(world, customer.id, "ada")
-    assert hold.preserved["s3"] > 0
+    versions = provider.held("ada")[1]
+    assert hold.preserved["s3"] == versions > 0
     assert ErasureRequest.objects.get(pk=request.pk).state == "blocked_by_hold"
-    _release(world, hold)
+    _lift(world, hold)
     housekeeping.resume_unblocked()
     run = actions.live_run(request)
     assert run is not None
+    planting.work_until(run, stage=6)
+    step = run.steps.get(name="erase", lane="s3")
+    advance.advance(step.pk)
+    step.refresh_from_db()
+    assert step.state == "waiting"
+    assert step.error == "s3: the storage is still being told that this data may be deleted again."
+    assert world.status(request)["systems"]["s3"]["erased"] == 0
+    assert provider.held("ada")[0] == versions
+
+    # As when a hold came and went between two batches of one slice: what met its lock looks again once it is off.
+    actions.wake(request)
+    with monkeypatch.context() as patched:
+        patched.setattr("lifecycle.erasure.freeing.wait", lambda *_: None)
+        advance.advance(step.pk)
+    assert world.status(request)["systems"]["s3"]["state"] == "locked"
+    assert provider.held("ada")[0] == versions
+
+    _work(workflow.let_go(hold))
     assert world.finish(run).state == "done", list(failures(run))
     assert world.status(request)["state"] == "completed"
     assert provider.held("ada")[1] == 0
