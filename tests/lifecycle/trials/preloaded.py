@@ -46,10 +46,14 @@ class Preloaded:
 
     def ask(self, *words: str) -> Any:
         """One command that must succeed; its JSON document."""
+        return json.loads(self.tell(*words, "--json"))
+
+    def tell(self, *words: str) -> str:
+        """One command that must succeed; what it printed."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([*words, "--json"]) + "\n")
+        self._process.stdin.write(json.dumps(words) + "\n")
         self._process.stdin.flush()
-        return json.loads(self._read("done"))
+        return self._read("done")
 
     def _read(self, end: str) -> str:
         assert self._process.stdout is not None

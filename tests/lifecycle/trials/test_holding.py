@@ -36,10 +36,10 @@ def _moments(seed: int) -> list[Moment]:
 
 def _trial(live: Live, chance: random.Random, moments: list[Moment]) -> None:
     uploads = UPLOADS * (len(moments) - 1)
-    scene = Scene(live, moments[0].delay, OBJECTS, uploads)
     tried: Counter[str] = Counter()
     with Preloaded(live) as command:
         command.wait_ready()
+        scene = Scene(live, command, moments[0].delay, OBJECTS, uploads)
         live.start_workers()
         for number, moment in enumerate(moments):
             scene.relay.delay = moment.delay
@@ -55,7 +55,7 @@ def _trial(live: Live, chance: random.Random, moments: list[Moment]) -> None:
             scene.relay.delay = 0 if number + 1 == len(moments) else moments[number + 1].delay
             release(command, placed.hold)
         scene.until(lambda: scene.state() in ("completed", "failed"), "the end", 200)
-    done = live.status(scene.request)
+        done = command.ask("erasure", "status", scene.request)
     assert done["state"] == "completed", done
     line = done["systems"]["s3"]
     assert line["found"] == line["erased"] >= OBJECTS + uploads, line
@@ -74,9 +74,9 @@ def test_nothing_is_deleted_once_a_hold_is_placed(live: Live) -> None:
 @pytest.mark.timeout(300)
 def test_with_the_fence_off_the_trial_finds_late_deletions(live: Live) -> None:
     live.environment["FENCE_ENABLED"] = "0"
-    scene = Scene(live, SLOW, OBJECTS)
     with Preloaded(live) as command:
         command.wait_ready()
+        scene = Scene(live, command, SLOW, OBJECTS)
         live.start_workers()
         placed = place(scene, command, random.Random(1), Moment("worker stopped", SLOW), whole=False)
     say(f"{len(placed.late)} late")
