@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 
-import apprise
 from django.conf import settings
 from django.core.mail import send_mail
 
@@ -23,7 +22,10 @@ def team(name: str, title: str, body: str) -> int:
             taken += send_mail(title, body, settings.DEFAULT_FROM_EMAIL, [mail])
         except OSError as failure:
             log.error("mail to team %s failed: %s", name, type(failure).__name__)
-    for number, url in enumerate(settings.NOTIFY_URLS.get(name, [])):
+    urls = settings.NOTIFY_URLS.get(name, [])
+    if urls:
+        import apprise  # here: every command loads this module, few send anything
+    for number, url in enumerate(urls):
         channel = apprise.Apprise()
         if channel.add(url) and channel.notify(title=title, body=body):
             taken += 1

@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 from django.utils import timezone
@@ -100,6 +98,9 @@ def _client() -> S3Client:
 
 @lru_cache(maxsize=4)
 def _connected(endpoint: str, key: str, secret: str) -> S3Client:
+    import boto3  # here: every command loads this module, few need the store
+    from botocore.config import Config
+
     return boto3.client(
         "s3",
         endpoint_url=endpoint or None,

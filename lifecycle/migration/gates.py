@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
-import httpx
 from django.conf import settings
 from django.utils import timezone
 
@@ -102,6 +101,8 @@ def prometheus(migration: Migration) -> Gate:
     metric = str(migration.settings.get("metric") or "rag_requests_total")
     if not place.get("prometheus"):
         return Gate("prometheus", None, 1, False, "No Prometheus is named for green, so nobody else sees it.")
+    import httpx  # here: every command loads this module, few ask Prometheus
+
     tenant = migration.tenant_id.replace("\\", "\\\\").replace('"', '\\"')
     try:
         answer = httpx.get(

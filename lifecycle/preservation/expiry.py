@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -16,11 +16,8 @@ from lifecycle.engine.workflow import Context
 from lifecycle.models import Environment, Suspended
 from lifecycle.preservation import scopes
 from lifecycle.preservation.locking import alone
-from lifecycle.systems.cloudwatch import expiry as cloudwatch
+from lifecycle.systems import registry
 from lifecycle.systems.expiry import Expirer
-from lifecycle.systems.s3 import expiry as s3
-
-CONNECT: dict[str, Callable[..., Expirer]] = {"s3": s3.connect, "cloudwatch": cloudwatch.connect}
 
 
 def suspend(context: Context) -> Outcome:
@@ -87,7 +84,7 @@ def _adapters(hold: LegalHold, system: str) -> Iterator[tuple[Environment, Expir
     for environment in places.environments(hold.tenant_id):
         if system in environment.places:
             with closing(
-                CONNECT[system](places.place(environment, system), tenants.current_map())
+                registry.expirer(system, places.place(environment, system), tenants.current_map())
             ) as adapter:
                 yield environment, adapter
 

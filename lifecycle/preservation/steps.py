@@ -23,8 +23,8 @@ from lifecycle.erasure.steps import plant
 from lifecycle.models import Canary, Environment, ErasureCase, Preserved, Run
 from lifecycle.preservation import expiry, scopes
 from lifecycle.preservation.locking import alone
-from lifecycle.systems.base import Item, Page, Permanent, Scope
-from lifecycle.systems.s3 import preserver as s3
+from lifecycle.systems import registry
+from lifecycle.systems.base import Item, Page, Permanent, Preserver, Scope
 
 PRESERVATION, LETTING_GO = "preservation", "letting_go"
 PAGE = 1_000
@@ -40,7 +40,7 @@ def preserve(context: Context) -> Outcome:
     scope = scopes.of(hold)
     while cursor["environment"] < len(found):
         environment = found[cursor["environment"]]
-        adapter = s3.connect(places.place(environment, "s3"), tenants.current_map())
+        adapter = registry.preserver(places.place(environment, "s3"), tenants.current_map())
         try:
             page = _page(hold, environment, adapter, scope, cursor["inner"])
         except Permanent as failure:
@@ -65,7 +65,7 @@ def preserve(context: Context) -> Outcome:
 
 
 def _page(
-    hold: LegalHold, environment: Environment, adapter: s3.S3Preserver, scope: Scope, inner: Any
+    hold: LegalHold, environment: Environment, adapter: Preserver, scope: Scope, inner: Any
 ) -> Page[Item]:
     """One page of objects held and remembered. Our own canaries are left out: they are lifted meanwhile."""
     key = keystore().get_or_create(f"hold/{hold.pk}")
@@ -125,7 +125,7 @@ def release(context: Context) -> Outcome:
         return Wait(timezone.now() + timedelta(seconds=2), "The hold's data is still being preserved.")
     freed = int((context.cursor or {}).get("freed", 0))
     for environment in scopes.environments(hold):
-        with closing(s3.connect(places.place(environment, "s3"), tenants.current_map())) as adapter:
+        with closing(registry.preserver(places.place(environment, "s3"), tenants.current_map())) as adapter:
             while page := list(
                 Preserved.objects.filter(hold=hold, environment=environment, system="s3")[:PAGE]
             ):
@@ -143,7 +143,7 @@ def _wake_waiting(tenant_id: str) -> None:
         actions.wake(request)
 
 
-def _let_go(hold: LegalHold, environment: Environment, adapter: s3.S3Preserver, page: list[Preserved]) -> int:
+def _let_go(hold: LegalHold, environment: Environment, adapter: Preserver, page: list[Preserved]) -> int:
     key = keystore().get(f"hold/{hold.pk}")
     with alone(f"objects of {environment.pk}"):
         shared = set(

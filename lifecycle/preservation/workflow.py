@@ -9,9 +9,10 @@ from lifecycle.engine.workflow import StepSpec, Workflow, register
 from lifecycle.models import Run
 from lifecycle.preservation import expiry
 from lifecycle.preservation import steps as work
+from lifecycle.systems import registry
 
 NAME = work.PRESERVATION
-EXPIRING = tuple(f"expiry_{system}" for system in expiry.CONNECT)
+EXPIRING = tuple(f"expiry_{system}" for system in registry.EXPIRING)
 
 
 def steps(_run: Run) -> list[StepSpec]:

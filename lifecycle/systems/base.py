@@ -237,13 +237,16 @@ class Verifier(Protocol):
 
 
 class Preserver(Protocol):
-    """Systems that have a hold of their own (S3 legal hold, log retention)."""
+    """A system with a hold of its own (S3 legal hold)."""
 
-    def preserve(self, scope: Scope, cursor: Any) -> Page[Item]:
-        """Puts the subject's items under the provider's hold; returns what it preserved in this slice."""
+    def preserve(self, scope: Scope, cursor: Any, leave_out: Sequence[str] = ()) -> Page[Item]:
+        """Puts the subject's items under the provider's hold, but for keys with a text of `leave_out`; one slice."""
 
     def release(self, items: Sequence[Item]) -> None:
         """Takes the provider's hold off these items."""
+
+    def close(self) -> None:
+        """Closes connections."""
 
 
 def batches(items: Sequence[Item], size: int) -> Iterable[Sequence[Item]]:

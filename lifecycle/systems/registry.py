@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from importlib import import_module
 
 from lifecycle.datamap.model import DataMap
-from lifecycle.systems.base import SYSTEMS, Eraser, Permanent, Verifier
+from lifecycle.systems.base import SYSTEMS, Eraser, Permanent, Preserver, Verifier
+from lifecycle.systems.expiry import Expirer
 from lifecycle.systems.movable import Move, Mover
 
 _FOLDERS = {name: f"lifecycle.systems.{name}" for name in SYSTEMS}
@@ -17,6 +18,8 @@ MOVABLE = {
     "pinecone": "lifecycle.systems.pinecone.moving",
     "redis": "lifecycle.systems.redis.warming",
 }
+# Systems whose provider deletes by age.
+EXPIRING = ("s3", "cloudwatch")
 
 
 def eraser(name: str, place: Mapping[str, str], datamap: DataMap) -> Eraser:
@@ -28,6 +31,20 @@ def eraser(name: str, place: Mapping[str, str], datamap: DataMap) -> Eraser:
 def verifier(name: str, place: Mapping[str, str], datamap: DataMap) -> Verifier:
     """The verifier of system `name` at `place`: read-only credentials, code of its own."""
     made: Verifier = import_module(f"{_folder(name)}.verifier").connect(place, datamap)
+    return made
+
+
+def preserver(place: Mapping[str, str], datamap: DataMap) -> Preserver:
+    """What puts the provider's own legal holds on objects: only S3 has them."""
+    made: Preserver = import_module(f"{_folder('s3')}.preserver").connect(place, datamap)
+    return made
+
+
+def expirer(name: str, place: Mapping[str, str], datamap: DataMap) -> Expirer:
+    """What suspends and restores the provider's own expiry in system `name` at `place`. Raises Permanent elsewhere."""
+    if name not in EXPIRING:
+        raise Permanent(f"{name} deletes nothing by age. What does: {', '.join(EXPIRING)}.")
+    made: Expirer = import_module(f"{_folder(name)}.expiry").connect(place, datamap)
     return made
 
 

@@ -31,6 +31,7 @@ from datadog_api_client.v2.model.create_data_deletion_request_body_data_type imp
 )
 
 from lifecycle.datamap.model import Metrics
+from lifecycle.systems import clients
 from lifecycle.systems.analytics.prometheus import translated
 from lifecycle.systems.base import Gate, Permanent, Scope, Transient
 
@@ -88,7 +89,10 @@ class Datadog:
         key, app_key = place["datadog_key"], place.get("datadog_app_key") or place["datadog_key"]
         self._metrics = metrics
         self._http = httpx.Client(
-            base_url=place["datadog"], headers={"DD-API-KEY": key, "DD-APPLICATION-KEY": app_key}, timeout=60
+            base_url=place["datadog"],
+            headers={"DD-API-KEY": key, "DD-APPLICATION-KEY": app_key},
+            timeout=60,
+            verify=clients.trust(),
         )
         self._configuration: Any = _UNTYPED["configuration"](host=place["datadog"])
         self._configuration.api_key = {"apiKeyAuth": key, "appKeyAuth": app_key}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import httpx
 
 from lifecycle.datamap.model import DataMap
+from lifecycle.systems import clients
 from lifecycle.systems.analytics.prometheus import CANARY_LABEL, EVER, translated
 
 # Parts of a label's name that say it names a person, a tenant or what identifies them.
@@ -36,7 +37,10 @@ def unclassified(place: Mapping[str, str], datamap: DataMap) -> list[str]:
     if not place.get("prometheus"):
         return []
     metrics = datamap.metrics
-    with httpx.Client(base_url=place["prometheus"], timeout=60) as client, translated("Prometheus"):
+    with (
+        httpx.Client(base_url=place["prometheus"], timeout=60, verify=clients.trust()) as client,
+        translated("Prometheus"),
+    ):
         names = (
             set(_get(client, "labels"))
             - _COMMON

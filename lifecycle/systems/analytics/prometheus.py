@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import httpx
 
 from lifecycle.datamap.model import Metrics
+from lifecycle.systems import clients
 from lifecycle.systems.analytics.remote_write import HEADERS, one_sample
 from lifecycle.systems.base import Gate, Permanent, Scope, Transient
 
@@ -60,7 +61,7 @@ class Prometheus:
     """One server. Times are Unix seconds, of samples milliseconds."""
 
     def __init__(self, place: Mapping[str, str], metrics: Metrics) -> None:
-        self._http = httpx.Client(base_url=place["prometheus"], timeout=60)
+        self._http = httpx.Client(base_url=place["prometheus"], timeout=60, verify=clients.trust())
         self._metrics = metrics
 
     def selector(self, scope: Scope) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from lifecycle.datamap.model import DataMap
+from lifecycle.systems import clients
 from lifecycle.systems.analytics.prometheus import translated
 from lifecycle.systems.base import Entry, Hit, Item, Page, Scope, content_hash, key_hash
 from lifecycle.systems.needles import CANARY, ID, Found, Needles, is_weak
@@ -32,14 +33,18 @@ class AnalyticsVerifier:
     def __init__(self, place: Mapping[str, str], datamap: DataMap) -> None:
         self._metrics = datamap.metrics
         self._prometheus = (
-            httpx.Client(base_url=place["prometheus"], timeout=60) if place.get("prometheus") else None
+            httpx.Client(base_url=place["prometheus"], timeout=60, verify=clients.trust())
+            if place.get("prometheus")
+            else None
         )
         self._datadog: httpx.Client | None = None
         if place.get("datadog"):
             key = place.get("datadog_reader_key") or place["datadog_key"]
             app_key = place.get("datadog_app_key") or key
             headers = {"DD-API-KEY": key, "DD-APPLICATION-KEY": app_key}
-            self._datadog = httpx.Client(base_url=place["datadog"], headers=headers, timeout=60)
+            self._datadog = httpx.Client(
+                base_url=place["datadog"], headers=headers, timeout=60, verify=clients.trust()
+            )
 
     # The manifest
 

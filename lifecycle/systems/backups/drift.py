@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-import boto3
 from botocore.config import Config
 
 from lifecycle.datamap.model import DataMap
+from lifecycle.systems import clients
 from lifecycle.systems.backups import layout
 
 KNOWN = (layout.EXCLUSIONS, "ledger/")
@@ -18,7 +18,7 @@ LONGEST_BACKUP = timedelta(hours=6)
 def unclassified(place: Mapping[str, str], datamap: DataMap) -> list[str]:
     """Sentences naming prefixes that are no tenant's, and archives without a manifest for six hours: no key destroyed
     could be shown to cover what lies there."""
-    client = boto3.client(
+    client = clients.aws(
         "s3",
         endpoint_url=place["endpoint"],
         aws_access_key_id=place["key"],

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import zstandard
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from compliance.keystore import KeyDestroyed, KeyMissing
 from lifecycle.datamap.model import DataMap
+from lifecycle.systems import clients
 from lifecycle.systems.backups import layout
 from lifecycle.systems.backups.catalogue import Reach
 from lifecycle.systems.backups.keys import Keys
@@ -203,7 +203,7 @@ class BackupsVerifier:
 
     @cached_property
     def _client(self) -> S3Client:
-        return boto3.client(
+        made: S3Client = clients.aws(
             "s3",
             endpoint_url=self._place["endpoint"],
             aws_access_key_id=self._place.get("reader_key") or self._place["key"],
@@ -211,6 +211,7 @@ class BackupsVerifier:
             region_name=self._place.get("region") or "us-east-1",
             config=Config(connect_timeout=5, read_timeout=30, s3={"addressing_style": "path"}),
         )
+        return made
 
 
 def _mentions(needles: Needles, rows: Sequence[Mapping[str, str]], key: list[str]) -> Iterator[Hit]:

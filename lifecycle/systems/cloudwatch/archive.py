@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-import boto3
 import httpx
 import zstandard
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from lifecycle.systems import clients
 from lifecycle.systems.base import Gate, Permanent, Transient
 from lifecycle.systems.cloudwatch.service import Line
 
@@ -57,7 +57,7 @@ class Archive:
         self.bucket = place.get("archive_bucket") or ""
         self._client: Any = None
         if self.bucket:
-            self._client = boto3.client(
+            self._client = clients.aws(
                 "s3",
                 endpoint_url=place.get("archive_endpoint") or None,
                 region_name=place.get("region") or "us-east-1",
@@ -70,7 +70,7 @@ class Archive:
                     retries={"mode": "standard", "max_attempts": 4},
                 ),
             )
-        self._http = httpx.Client()
+        self._http = httpx.Client(verify=clients.trust())
 
     def versions(self, prefix: str) -> list[Version]:
         """Every version and delete marker under a prefix."""

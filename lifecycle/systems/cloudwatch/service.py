@@ -18,6 +18,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lifecycle.systems import clients
 from lifecycle.systems.base import Gate, Permanent, Transient
 
 PAGE = 10_000
@@ -86,7 +87,7 @@ class Service:
         self.region = place.get("region") or "us-east-1"
         self.endpoint = place.get("endpoint") or f"https://logs.{self.region}.amazonaws.com"
         self._credentials = credentials(place)
-        self._client: Any = boto3.client(
+        self._client: Any = clients.aws(
             "logs",
             endpoint_url=self.endpoint,
             region_name=self.region,
@@ -97,7 +98,7 @@ class Service:
                 connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 4}
             ),
         )
-        self._http = httpx.Client()
+        self._http = httpx.Client(verify=clients.trust())
 
     # Reading
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
-import boto3
 import zstandard
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lifecycle.datamap.model import DataMap
+from lifecycle.systems import clients
 from lifecycle.systems.base import Entry, Hit, Item, Page, Scope, content_hash, key_hash
 from lifecycle.systems.cloudwatch.service import credentials, translated
 from lifecycle.systems.needles import CANARY, Found, Needles
@@ -41,7 +41,7 @@ class CloudWatchVerifier:
         keys = credentials(place)
         region = place.get("region") or "us-east-1"
         config = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 4})
-        self._client: Any = boto3.client(
+        self._client: Any = clients.aws(
             "logs",
             endpoint_url=place.get("endpoint") or None,
             region_name=region,
@@ -53,7 +53,7 @@ class CloudWatchVerifier:
         self._bucket = place.get("archive_bucket") or ""
         self._s3: Any = None
         if self._bucket:
-            self._s3 = boto3.client(
+            self._s3 = clients.aws(
                 "s3",
                 endpoint_url=place.get("archive_endpoint") or None,
                 region_name=region,

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from lifecycle.systems.base import Permanent, Transient
-from lifecycle.systems.pinecone import trust
+from lifecycle.systems.clients import trust
 
 THREADS = 8
 PATIENCE = 30.0

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from lifecycle.systems.base import BatchOver, Gate, Permanent, Transient
-from lifecycle.systems.pinecone import trust
+from lifecycle.systems.clients import trust
 
 VERSION = "2025-10"
 READ_SECONDS, PATIENCE = 30.0, 30.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lifecycle.datamap.model import DataMap
+from lifecycle.systems import clients
 from lifecycle.systems.base import Permanent, Transient
 from lifecycle.systems.s3.layout import OURS, Layout
 
@@ -52,7 +52,7 @@ def _holds_something(place: Mapping[str, str], bucket: str, folder: str) -> bool
 
 
 def _pages(place: Mapping[str, str], bucket: str, **wanted: Any):  # type: ignore[no-untyped-def]
-    client = boto3.session.Session().client(
+    client = clients.aws(
         "s3",
         endpoint_url=place["endpoint"],
         aws_access_key_id=place.get("reader_key") or place["key"],

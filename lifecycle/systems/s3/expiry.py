@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lifecycle.datamap.model import DataMap
+from lifecycle.systems import clients
 from lifecycle.systems.base import Permanent, Scope, Transient
 from lifecycle.systems.expiry import Expiry
 from lifecycle.systems.s3.layout import Layout
@@ -35,7 +35,7 @@ class S3Expiry:
     def __init__(self, place: Mapping[str, str], datamap: DataMap) -> None:
         self._place = place
         self._layout = Layout(datamap.objects)
-        self._s3: Any = boto3.session.Session().client(
+        self._s3: Any = clients.aws(
             "s3",
             endpoint_url=place["endpoint"],
             aws_access_key_id=place["key"],

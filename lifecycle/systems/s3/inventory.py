@@ -12,11 +12,11 @@ from typing import Any
 from urllib.parse import unquote_plus
 from xml.parsers.expat import ExpatError, ParserCreate
 
-import boto3
 import urllib3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from lifecycle.systems import clients
 from lifecycle.systems.base import Permanent, Transient
 from lifecycle.systems.s3.kinds import MARKER, UPLOAD, VERSION
 
@@ -92,7 +92,7 @@ class Inventory:
     def __init__(self, place: Mapping[str, str], threads: int) -> None:
         self.bucket = place["bucket"]
         self._http = urllib3.PoolManager(maxsize=threads, retries=False, timeout=urllib3.Timeout(5, 60))
-        self.client: Any = boto3.session.Session().client(
+        self.client: Any = clients.aws(
             "s3",
             endpoint_url=place["endpoint"],
             aws_access_key_id=place["reader_key"],

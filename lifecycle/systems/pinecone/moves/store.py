@@ -12,7 +12,7 @@ import orjson
 
 from lifecycle.participation.digests import of_vector
 from lifecycle.systems.base import Permanent, Transient, Unreachable
-from lifecycle.systems.pinecone import trust
+from lifecycle.systems.clients import trust
 from lifecycle.systems.pinecone.wire import LIST_PAGE, VERSION, pieces
 
 SECONDS, PATIENCE = 30.0, 60.0
