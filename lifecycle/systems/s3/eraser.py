@@ -34,8 +34,9 @@ from lifecycle.systems.s3.wire import Wire
 PAGE, SECONDS = 4_000, 8.0
 FIRST = 1_000
 THREADS = 8
-# One request shall take about so long: its number of keys is learnt from how long the last ones took.
-SEND_SECONDS, FIRST_SIZE, LEAST = 0.6, 60, 20
+# Keys of one request. A server that is stopped in the middle of a request and wakes finishes all of it, whatever holds
+# say by then; more keys a request are no faster, since servers delete key by key.
+MOST_KEYS = 8
 # Up to so many entries a pass, the other views cost less than the certainty they give.
 FEW = 20_000
 # Page sizes that share no edge with the first view's 1,000.
@@ -64,7 +65,7 @@ class S3Eraser:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
         self._asking = threading.Lock()
         self._seen: set[int] | None = None
-        self._size, self._took = FIRST_SIZE, 0.0
+        self._size, self._took = MOST_KEYS, 0.0
 
     def discover(self, scope: Scope, cursor: Any) -> Page[Item]:
         """One page. The cursor names a view of `_views` and where in it to go on."""
@@ -207,15 +208,13 @@ class S3Eraser:
         return None
 
     def _learn(self, took: list[float], size: int, *, late: bool) -> None:
-        """Sizes the next requests by how long these took; by half or double at most, since one stall says little."""
+        """Makes the next requests half as large when these came to no end in time, twice as large when they did."""
         if took:
             self._took = sum(took) / len(took)
-        elif not late:
-            return
-        wanted = size * SEND_SECONDS / max(self._took, 0.01)
         if late:
-            wanted = min(wanted, size / 2)
-        self._size = int(max(LEAST, min(1000, size * 2, max(size / 2, wanted))))
+            self._size = max(1, size // 2)
+        elif took:
+            self._size = min(MOST_KEYS, size * 2)
 
     def _carry_out(self, send: deleting.Send, gate: Gate, over: threading.Event) -> deleting.Outcome:
         if over.is_set():

@@ -62,6 +62,14 @@ class Answer:
         return (found.text or "") if found is not None else ""
 
 
+def _expired(answer: Answer, code: str, ends: datetime) -> bool:
+    """Whether a refusal means that the time is over: AWS and SeaweedFS say no more than AccessDenied in the code.
+
+    A signature ends with a whole second, up to one before `ends`.
+    """
+    return code in _EXPIRED or b"expired" in answer.body.lower() or time.time() >= int(ends.timestamp())
+
+
 class Wire:
     """Requests to one bucket with one key pair. Safe in threads: each has its own connection."""
 
@@ -96,11 +104,7 @@ class Wire:
             )
         if answer.status in (500, 502, 504) or code in _BUSY:
             raise Transient(f"The object storage is busy (status {answer.status}); try again.")
-        if (
-            ends is not None
-            and answer.status in (400, 403)
-            and (code in _EXPIRED or time.time() >= ends.timestamp())
-        ):
+        if ends is not None and answer.status in (400, 403) and _expired(answer, code, ends):
             raise BatchOver
         if code in ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"):
             raise Permanent(

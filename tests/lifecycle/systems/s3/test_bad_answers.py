@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lifecycle.datamap.model import DataMap
-from lifecycle.systems.base import Item, Scope, Subject, Transient
+from lifecycle.systems.base import BatchOver, Item, Permanent, Scope, Subject, Transient
 from lifecycle.systems.s3.eraser import S3Eraser, connect
 from tests.lifecycle.systems.s3.proxy import Answer, Proxy
 from tests.lifecycle.systems.s3.tools import Bucket, Open, found
@@ -67,6 +67,21 @@ def per_key(items: list[Item], *spoiled: int) -> Answer:
         key, version = json.loads(items[number].key)
         errors += f"<Error><Key>{key}</Key><VersionId>{version}</VersionId><Code>InternalError</Code></Error>"
     return 200, f"<DeleteResult>{errors}</DeleteResult>".encode()
+
+
+def test_a_request_that_expired_at_the_server_ends_the_batch_and_nothing_else(
+    bucket: Bucket, eraser: S3Eraser, spoiler: Spoiler
+) -> None:
+    """AWS and SeaweedFS refuse it with the code of missing rights, before the batch is over by our own clock."""
+    scope, items = planted(bucket, eraser, "expired")
+    said = "<Error><Code>AccessDenied</Code><Message>{}</Message></Error>"
+    spoiler.before = [(403, said.format("Request has expired").encode())]
+    with pytest.raises(BatchOver):
+        eraser.erase(scope, items, Open())
+    spoiler.before = [(403, said.format("Access Denied.").encode())]
+    with pytest.raises(Permanent):
+        eraser.erase(scope, items, Open())
+    assert len(bucket.entries("tenant-expired/")) == 3
 
 
 def test_a_key_that_fails_inside_a_good_answer_is_sent_again(
