@@ -31,8 +31,10 @@ from compliance.models import LegalHold
 
 LONGEST = 5.0  # seconds that a batch may be open; a constraint of the table says the same
 PLACE_LIMIT = 10.0  # seconds within which a hold is certain
-# After a row's deadline: what was sent in its last moment reaches a server that refuses it by its own clock.
-_MARGIN = 0.3
+# After the deadline of a row that nobody closed: what was sent in its last moment reaches a server that refuses it by
+# its own clock, and what the server took up just before is finished, also by one that is slow.
+_MARGIN = 2.5
+_QUEUE = 0.6  # seconds beyond the deadlines in flight that a hold waits for the lock
 _POLL = 0.02
 _IDLE = 2.0  # seconds after which a kept connection is asked before it is trusted
 
@@ -217,7 +219,7 @@ def wait_out(hold: LegalHold) -> float:
     }
     in_flight = _all(session, _IN_SCOPE, facts)
     waited_for, longest = [row[0] for row in in_flight], max((row[1] for row in in_flight), default=0.0)
-    _take_and_release(session, lock_key(hold.tenant_id), min(max(longest, 0.0), LONGEST) + 2 * _MARGIN)
+    _take_and_release(session, lock_key(hold.tenant_id), min(max(longest, 0.0), LONGEST) + _QUEUE)
     still = _IN_SCOPE + " AND id = ANY(%(ids)s::uuid[]) LIMIT 1"
     while waited_for and _all(session, still, {**facts, "ids": waited_for}):
         if _clock() - began > PLACE_LIMIT - 0.5:

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from compliance import audit
 from compliance.actions import holds
 from compliance.actors import Actor
-from compliance.models import FenceBatch
+from compliance.models import AuditEvent, FenceBatch
 from tests.compliance import building
 from tests.compliance.conftest import raw, until
 
@@ -41,6 +42,20 @@ except (fence.HoldInForce, fence.PastDeadline) as stop:
     sys.exit(7 if isinstance(stop, fence.PastDeadline) else 8)
 """
 
+# Stays for ever in a transaction that has recorded something: as a process that is stopped there.
+RECORDER = """
+import sys, time, django
+django.setup()
+from django.db import connection, transaction
+connection.settings_dict["NAME"] = sys.argv[1]
+from compliance import audit
+from compliance.actors import SYSTEM
+with transaction.atomic():
+    audit.record("trial.began", actor=SYSTEM)
+    open(sys.argv[2], "w").write("recorded\\n" * 4)
+    time.sleep(600)
+"""
+
 
 @pytest.fixture
 def legal(transactional_db: None) -> Actor:
@@ -49,9 +64,9 @@ def legal(transactional_db: None) -> Actor:
 
 
 @contextmanager
-def working(log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def working(log: Path, program: str = WORKER) -> Iterator[subprocess.Popen[bytes]]:
     name = str(connection.settings_dict["NAME"])
-    worker = subprocess.Popen([sys.executable, "-c", WORKER, name, str(log)], env={**os.environ})
+    worker = subprocess.Popen([sys.executable, "-c", program, name, str(log)], env={**os.environ})
     try:
         until(lambda: log.exists() and len(log.read_text().splitlines()) > 3, 30)
         yield worker
@@ -93,3 +108,14 @@ def test_a_killed_workers_batch_counts_until_its_deadline(legal: Actor, tmp_path
         worker.wait(10)
         assert place(legal) < 10
         assert database_is_past(FenceBatch.objects.get())
+
+
+def test_a_process_that_is_stopped_while_it_records_keeps_nobody_waiting(
+    legal: Actor, tmp_path: Path
+) -> None:
+    with working(tmp_path / "log", RECORDER) as recorder:
+        recorder.send_signal(signal.SIGSTOP)
+        assert place(legal) < 10
+    assert not AuditEvent.objects.filter(verb="trial.began").exists()
+    assert AuditEvent.objects.filter(verb="hold.in_force").count() == 1
+    assert audit.verify() == []
