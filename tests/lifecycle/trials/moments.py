@@ -7,17 +7,19 @@ import random
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from demo.stack import control
+from lifecycle.systems.s3.eraser import MOST_KEYS, THREADS
 from tests.lifecycle.trials.preloaded import Preloaded
 from tests.lifecycle.trials.scene import SERVER, Scene
 
-# A server stopped inside a deletion may end the key that it had begun, one per open request (docs/threat-model.md).
-BEGUN_AT_MOST = 8
+# A server stopped inside deletions ends the requests that it had begun: so many, of so many keys (docs/threat-model.md).
+BEGUN_AT_MOST, KEYS = THREADS, MOST_KEYS
 LATEST = 4.0  # seconds after the erasure went on within which a hold falls anywhere
 _END_LOCK_SESSIONS = """
 SELECT pg_terminate_backend(pid) FROM pg_locks
@@ -60,6 +62,7 @@ class Placed:
     ]  # by system, what was there when it was certain and gone when all had come to rest
     running: bool  # whether the erasure was still under way
     fell_on: str  # the steps that it met
+    begun: int  # keys that a server ended after the hold, in requests that it had begun when it was stopped before it
 
 
 @contextmanager
@@ -134,14 +137,15 @@ def place(scene: Scene, command: Preloaded, chance: random.Random, moment: Momen
     else:
         scene.until(lambda: bool(scene.deletions(certain)), "a late deletion", 30)
     scene.until(lambda: scene.relay.kept_back == 0, "what the relay keeps back", 20)
-    late = scene.deletions(certain)
+    late, begun = scene.deletions(certain), []
     if moment.trouble == "server stopped":
         begun = [each for each in late if each["began"] < began]
-        assert len(begun) <= BEGUN_AT_MOST, begun
+        keys = Counter(each["request_id"] for each in begun)
+        assert len(keys) <= BEGUN_AT_MOST and max(keys.values(), default=0) <= KEYS, keys
         late = [each for each in late if each not in begun]
     now = scene.present()
     lost = {system: gone for system, known in there.items() if (gone := known - now[system])}
-    return Placed(hold, certain - committed, returned - began, late, lost, running, fell_on)
+    return Placed(hold, certain - committed, returned - began, late, lost, running, fell_on, len(begun))
 
 
 def release(command: Preloaded, hold: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from typing import Any
 
 from demo.stack.place import CHECKOUT
 from tests.lifecycle.trials.live import Live
 
+PATIENCE = 60.0  # seconds that a command may take
 _LOOP = """
 import json, os, sys
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -53,7 +55,14 @@ class Preloaded:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(words) + "\n")
         self._process.stdin.flush()
-        return self._read("done")
+        end = threading.Timer(
+            PATIENCE, self._process.kill
+        )  # then reading ends, and says what the process said
+        end.start()
+        try:
+            return self._read("done")
+        finally:
+            end.cancel()
 
     def _read(self, end: str) -> str:
         assert self._process.stdout is not None

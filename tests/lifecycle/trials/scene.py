@@ -30,7 +30,7 @@ SERVER = f"s3-{REGION}"
 class Scene:
     """A tenant whose user has `objects` more objects and unfinished `uploads`, behind a relay, with an approved request.
 
-    A batch deletes 480 objects at once, of uploads one a request: many holds can fall among a few hundred of those.
+    Sixty-four objects are deleted at once, of uploads one a request: many holds can fall among a few hundred of those.
     """
 
     def __init__(
