@@ -5,8 +5,10 @@ must be up before Django loads them: pyproject.toml therefore names no settings 
 """
 
 import atexit
+import functools
 import json
 import os
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import django
 import pytest
 import pytest_django
+from django.conf import settings
 from django.test.utils import setup_databases, teardown_databases
 
 from demo.stack import control
@@ -28,6 +31,9 @@ os.environ.setdefault("MIGRATE", "1")
 for _name in ("DATABASE_URL", "DATABASE_OWNER_URL"):
     os.environ.pop(_name, None)
 
+# Reading the machine's authorities takes 60 ms for each HTTP client, and hundreds are made here; none of them meets TLS.
+setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))  # noqa: B010
+
 RUN_DIR = Path(os.environ["LIFECYCLE_RUN_DIR"]).resolve()
 
 
@@ -38,6 +44,8 @@ def _bring_up() -> None:
         atexit.register(lambda: control.down(RUN_DIR) if os.getpid() == mine else None)
     control.up(RUN_DIR)
     django.setup()
+    # A real hash takes a third of a second, by design; what is tried here is who may do what with a password.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 # On import and not in a hook: the conftest files below this folder, which pytest imports before it calls

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from django.contrib.auth.hashers import make_password
@@ -17,12 +16,9 @@ PASSWORD = "correct horse battery"
 
 
 @pytest.fixture
-def desk(actors: dict[str, Actor], acme: Tenant, settings: Any) -> Callable[[str], Client]:
+def desk(actors: dict[str, Actor], acme: Tenant) -> Callable[[str], Client]:
     """A client signed in as one of the people; their password is PASSWORD."""
 
-    settings.PASSWORD_HASHERS = [
-        "django.contrib.auth.hashers.MD5PasswordHasher"
-    ]  # the real one takes its time
     User.objects.update(is_staff=True, password=make_password(PASSWORD))
 
     def sign_in(name: str) -> Client:

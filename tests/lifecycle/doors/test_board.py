@@ -22,9 +22,8 @@ DESK = "admin:lifecycle_migration"
 
 
 @pytest.fixture
-def move(actors: dict[str, Actor], settings: Any) -> Migration:
+def move(actors: dict[str, Actor]) -> Migration:
     """A move in its cutover, with half of the users on green and a healthy reading a moment ago."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     User.objects.update(is_staff=True, password=make_password(PASSWORD))
     tenant = Tenant.objects.get(pk=TENANT)
     home, _ = Environment.objects.get_or_create(

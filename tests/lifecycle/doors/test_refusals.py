@@ -34,9 +34,8 @@ REQUEST = "admin:compliance_erasurerequest"
 
 
 @pytest.fixture(autouse=True)
-def _signed_in(actors: dict[str, Actor], settings: Any) -> Iterator[None]:
-    """Everybody may enter the admin, with PASSWORD. The real hasher takes its time."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+def _signed_in(actors: dict[str, Actor]) -> Iterator[None]:
+    """Everybody may enter the admin, with PASSWORD."""
     User.objects.update(is_staff=True, password=make_password(PASSWORD))
     yield
 

@@ -10,8 +10,10 @@ import pytest
 from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
+from compliance.certificate import bundle
 from demo.platform import own_rows
-from tests.lifecycle.erasure.world import World
+from tests.lifecycle.erasure import reading
+from tests.lifecycle.erasure.world import Finished, World, failures
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +35,29 @@ def world(
 def _database(world: World, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock():
         yield
+
+
+@pytest.fixture(scope="session")
+def finished(
+    world: World, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Finished:
+    """One user's whole erasure, beside a namesake and a twin of the tenant, for all that look at how it ended."""
+    with django_db_blocker.unblock():
+        customer, twin = world.tenant("ada", "bob", "ada-2"), world.tenant("ada", "bob")
+        region = world.stack["regions"]["us-east-1"]
+        before = reading.digest(reading.everything(region), tenant=twin.id)
+        request = world.request(customer, "ada")
+        run = world.finish(world.approve(request))
+        assert run.state == "done", list(failures(run))
+        return Finished(
+            customer,
+            twin,
+            request,
+            before=before,
+            after=list(reading.everything(region)),
+            status=world.status(request),
+            files=bundle.write(request.certificates.get(), tmp_path_factory.mktemp("certificate")),
+        )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

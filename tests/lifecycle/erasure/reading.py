@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import boto3
@@ -13,8 +13,10 @@ import psycopg2
 import redis
 from botocore.config import Config
 
+Found = tuple[str, str, bytes]  # system, place, bytes
 
-def everything(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
+
+def everything(region: dict[str, Any]) -> Iterator[Found]:
     """(system, place, bytes) of all that a region holds."""
     yield from rows(region)
     yield from objects(region)
@@ -24,7 +26,7 @@ def everything(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
     yield from metrics(region)
 
 
-def rows(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
+def rows(region: dict[str, Any]) -> Iterator[Found]:
     """Every row of every table and materialised view, and every large object."""
     with psycopg2.connect(region["postgres"]) as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -48,7 +50,7 @@ def _s3(region: dict[str, Any]) -> Any:
     )  # fmt: skip
 
 
-def objects(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
+def objects(region: dict[str, Any]) -> Iterator[Found]:
     """Every version with its content, every delete marker and unfinished upload by key."""
     client, bucket = _s3(region), region["s3"]["bucket"]
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket):
@@ -63,7 +65,7 @@ def objects(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
         yield "s3", each["Key"], each["Key"].encode()
 
 
-def vectors(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
+def vectors(region: dict[str, Any]) -> Iterator[Found]:
     """Every vector of every namespace with its metadata."""
     place = region["pinecone"]
     with httpx.Client(base_url=place["index_host"], headers={"Api-Key": place["key"]}, timeout=30) as client:
@@ -91,7 +93,7 @@ def vectors(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
                 token = (page.get("pagination") or {}).get("next")
 
 
-def keys(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
+def keys(region: dict[str, Any]) -> Iterator[Found]:
     """Every key of every database with its value."""
     for number in range(16):
         client = redis.Redis.from_url(f"{region['redis'].rpartition('/')[0]}/{number}")
@@ -111,7 +113,7 @@ def _value(client: redis.Redis, key: bytes) -> Any:
     return sorted(found, key=repr) if isinstance(found, set) else found
 
 
-def logs(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
+def logs(region: dict[str, Any]) -> Iterator[Found]:
     """Every event of every stream, and the names."""
     place = region["logs"]
     client = boto3.client(
@@ -132,7 +134,7 @@ def logs(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
                     yield "cloudwatch", name, event["message"].encode()
 
 
-def metrics(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
+def metrics(region: dict[str, Any]) -> Iterator[Found]:
     """Every series of the last year."""
     answer = httpx.get(
         f"{region['prometheus']}/api/v1/series",
@@ -147,23 +149,23 @@ def metrics(region: dict[str, Any]) -> Iterator[tuple[str, str, bytes]]:
         yield "analytics", series["__name__"], json.dumps(series, ensure_ascii=False, sort_keys=True).encode()
 
 
-def mentions(region: dict[str, Any], needles: list[str], *, within: str) -> list[str]:
-    """Places whose bytes hold one of `needles`, and `within` (the tenant's mark) so that namesakes elsewhere don't count."""
+def mentions(found: Iterable[Found], needles: list[str], *, within: str) -> list[str]:
+    """Places of `found` whose bytes hold one of `needles`, and `within` (the tenant's mark) so that namesakes elsewhere don't count."""
     marks = [each.encode() for each in needles]
     return [
         f"{system}: {place}"
-        for system, place, data in everything(region)
+        for system, place, data in found
         if any(mark in data for mark in marks) and (within.encode() in data or within in place)
     ]
 
 
-def digest(region: dict[str, Any], *, tenant: str) -> dict[str, str]:
-    """SHA-256 per system over everything that bears a tenant's mark."""
-    found: dict[str, list[bytes]] = {}
-    for system, place, data in everything(region):
+def digest(found: Iterable[Found], *, tenant: str) -> dict[str, str]:
+    """SHA-256 per system over all of `found` that bears a tenant's mark."""
+    marked: dict[str, list[bytes]] = {}
+    for system, place, data in found:
         if tenant.encode() in data or tenant in place:
-            found.setdefault(system, []).append(place.encode() + b"\0" + data)
+            marked.setdefault(system, []).append(place.encode() + b"\0" + data)
     return {
         system: hashlib.sha256(b"\n".join(sorted(parts))).hexdigest()
-        for system, parts in sorted(found.items())
+        for system, parts in sorted(marked.items())
     }

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from django.conf import settings
 
-from compliance.certificate import bundle, verification
+from compliance.certificate import verification
 from compliance.errors import Refused
 from demo.platform.cast import full_name
 from tests.lifecycle.erasure import reading
-from tests.lifecycle.erasure.world import World, failures
+from tests.lifecycle.erasure.world import Finished, World
 
 
 def test_nobody_of_that_name_is_refused(world: World) -> None:
@@ -20,17 +18,9 @@ def test_nobody_of_that_name_is_refused(world: World) -> None:
         world.request(customer, "nobody-here")
 
 
-def test_it_erases_verifies_and_certifies(world: World, tmp_path: Path) -> None:
-    customer, twin = world.tenant("ada", "bob", "ada-2"), world.tenant("ada", "bob")
-    region = world.stack["regions"]["us-east-1"]
-    before = reading.digest(region, tenant=twin.id)
-
-    request = world.request(customer, "ada")
-    counted = {name: each["found"] for name, each in request.preview.items()}
-    run = world.finish(world.approve(request))
-
-    assert run.state == "done", list(failures(run))
-    now = world.status(request)
+def test_every_system_says_what_it_found_and_erased(finished: Finished) -> None:
+    counted = {name: each["found"] for name, each in finished.request.preview.items()}
+    now = finished.status
     assert now["state"] == "completed"
     assert set(now["systems"]) == {
         "postgresql",
@@ -53,12 +43,16 @@ def test_it_erases_verifies_and_certifies(world: World, tmp_path: Path) -> None:
     assert now["bystanders"]["unexplained"] == 0
     assert now["bystanders"]["unchanged"] > 0
 
+
+def test_nothing_is_left_and_nobody_else_changed(world: World, finished: Finished) -> None:
+    customer, twin, after = finished.customer, finished.twin, finished.after
     gone = [world.mail(customer, "ada"), full_name(customer.id, "ada"), "user-ada/", '"user_id": "ada"']
-    assert reading.mentions(region, gone, within=customer.id) == []
-    assert reading.mentions(region, [world.mail(customer, "ada-2")], within=customer.id), (
+    assert reading.mentions(after, gone, within=customer.id) == []
+    assert reading.mentions(after, [world.mail(customer, "ada-2")], within=customer.id), (
         "a namesake was erased too"
     )
-    assert reading.digest(region, tenant=twin.id) == before
+    assert reading.digest(after, tenant=twin.id) == finished.before
 
-    files = bundle.write(request.certificates.get(), tmp_path)
-    assert verification.verify(files, trusted=[settings.SIGNING_FINGERPRINT]) == []
+
+def test_its_certificate_is_genuine(finished: Finished) -> None:
+    assert verification.verify(finished.files, trusted=[settings.SIGNING_FINGERPRINT]) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -18,6 +19,7 @@ from demo.platform.seed import everything
 from lifecycle.engine import runs
 from lifecycle.erasure import actions, intake, status
 from lifecycle.models import Run
+from tests.lifecycle.erasure.reading import Found
 
 _numbers = itertools.count(1)
 
@@ -79,6 +81,19 @@ class World:
     def mail(self, customer: Customer, user: str) -> str:
         """A user's mail address."""
         return mail(customer.id, user)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A user's erasure as it stood when it had ended; `before` is the twin's digest, `after` all that the region held."""
+
+    customer: Customer
+    twin: Customer
+    request: ErasureRequest
+    before: dict[str, str]
+    after: list[Found]
+    status: dict[str, Any]
+    files: list[Path]
 
 
 def failures(run: Run) -> Iterator[str]:

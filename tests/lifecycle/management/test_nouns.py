@@ -109,10 +109,7 @@ def test_lines_for_people() -> None:
 
 
 @pytest.fixture
-def anna(db: None, settings: Any) -> User:
-    settings.PASSWORD_HASHERS = [
-        "django.contrib.auth.hashers.MD5PasswordHasher"
-    ]  # the slow one is Django's to test
+def anna(db: None) -> User:
     user = User.objects.create_user("anna", password="correct horse battery")
     user.groups.add(Group.objects.get_or_create(name="legal")[0])
     return user
