@@ -62,6 +62,7 @@ def _after(context: Context, ending: Ending) -> dict[str, Any]:
             return {
                 **clean,
                 **_shown(context.step),
+                "cursor": None,
                 "state": S.DONE,
                 "result": result,
                 "finished_at": timezone.now(),

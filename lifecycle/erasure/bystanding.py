@@ -24,6 +24,7 @@ from lifecycle.models import BystanderGroup, SystemLine
 from lifecycle.systems.base import Entry
 
 Groups = dict[str, list[bytes]]
+SECONDS = 20.0  # a pass can't be interrupted: it begins in a slice that has at least this left
 
 
 def note_before(file: CaseFile, line: SystemLine, context: Context) -> None:

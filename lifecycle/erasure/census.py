@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Any
 
 from lifecycle import places
@@ -21,25 +22,32 @@ ITEMS_PER_CANARY = (
 )
 
 
-def take(file: CaseFile, line: SystemLine, context: Context) -> None:
-    """Notes the key hashes of the markers' items on the line, once per round."""
+def take(
+    file: CaseFile, line: SystemLine, context: Context, after: Any = None, found: Sequence[str] = ()
+) -> tuple[Any, list[str]]:
+    """Notes the key hashes of the markers' items on the line, once per round.
+
+    Returns where to go on and what was found so far when the slice's time is over; (None, []) once it is noted.
+    """
     if line.detail.get("markers_of") == file.case.round:
-        return
+        return None, []
     known = _known(file, line)
     most = ITEMS_PER_CANARY * line.canaries.count()
-    fresh: list[str] = []
-    cursor: Any = None
+    fresh = list(found)
     with places.eraser(line.environment, line.system, file.datamap) as eraser:
         while True:
-            page = eraser.discover(file.scope, cursor)
+            page = eraser.discover(file.scope, after)
             for item in page.entries:
                 if item.action != Action.RETAIN and not _holds(known, key_hash(item.kind, item.key)):
                     fresh.append(key_hash(item.kind, item.key).hex())
             context.heartbeat()
-            cursor = page.cursor
-            if cursor is None or len(fresh) > most:
+            after = page.cursor
+            if after is None or len(fresh) > most:
                 break
+            if context.time_left() <= 0:
+                return after, fresh
     lines.note(line, markers=fresh if len(fresh) <= most else [], markers_of=file.case.round)
+    return None, []
 
 
 def of(line: SystemLine) -> frozenset[str]:

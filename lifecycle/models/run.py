@@ -6,6 +6,7 @@ from django.db import models
 from django.utils import timezone
 
 from compliance.models.base import new_id
+from lifecycle.models.sealed import SealedJSONField
 
 
 def _run_id() -> str:
@@ -68,7 +69,7 @@ class Step(models.Model):
     lane = models.CharField(max_length=40, default="", blank=True)
     stage = models.PositiveIntegerField()
     state = models.CharField(max_length=16, choices=State.choices, default=State.WAITING)
-    cursor = models.JSONField(null=True, blank=True)
+    cursor = SealedJSONField(null=True, blank=True)
     result = models.JSONField(null=True, blank=True)
     done = models.BigIntegerField(default=0)
     total = models.BigIntegerField(null=True, blank=True)

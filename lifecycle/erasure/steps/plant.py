@@ -6,30 +6,63 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
+
 from compliance.sealing import seal_json, unseal_json
 from lifecycle import places
-from lifecycle.engine.outcomes import Done, Outcome
+from lifecycle.engine.outcomes import Done, More, Outcome
 from lifecycle.engine.workflow import Context
 from lifecycle.erasure import bystanding, cases, census
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.models import Canary, Run, SystemLine
-from lifecycle.systems.base import Planted, Transient, Verifier
+from lifecycle.systems.base import Permanent, Planted, Transient
 
 LIFT = "erasure.lift_canaries"
 
 
+class Unseen(Transient):
+    """The verifier looked everywhere and did not find a canary that stands."""
+
+
 def run(context: Context) -> Outcome:
-    """Plants one canary per shape, sees each with the verifier's own eyes, notes the bystanders."""
+    """One slice: a canary per shape, each seen with the verifier's own eyes, then our own items and the bystanders noted."""
     file = cases.read(context.run)
     context.undo(LIFT, request=file.request.pk, system=context.step.lane)
-    planted = 0
-    for line in file.lines(context.step.lane):
-        planted += plant(file, line, context)
+    cursor: dict[str, Any] = context.cursor or _start(0)
+    targets = file.lines(context.step.lane)
+    while cursor["line"] < len(targets):
+        cursor = _piece(file, targets[cursor["line"]], context, cursor)
+        context.cursor = cursor
         file = cases.read(context.run)
-        see(file, line, context)
-        census.take(file, line, context)
-        bystanding.note_before(file, line, context)
-    return Done({"planted": planted})
+        if context.time_left() <= (bystanding.SECONDS if cursor["phase"] == "bystanders" else 0):
+            return More(cursor, done=cursor["line"], total=len(targets), unit="places")
+    return Done({"planted": sum(line.canaries.count() for line in targets)})
+
+
+def _start(line: int) -> dict[str, Any]:
+    return {"line": line, "phase": "plant", "inner": None, "found": [], "blind": 0}
+
+
+def _piece(file: CaseFile, line: SystemLine, context: Context, cursor: dict[str, Any]) -> dict[str, Any]:
+    """Does one phase of one line, or as much of it as the slice has time for; where to go on."""
+    inner, found = cursor["inner"], cursor["found"]
+    if cursor["phase"] == "plant":
+        plant(file, line, context)
+        return {**cursor, "phase": "see"}
+    if cursor["phase"] == "see":
+        try:
+            inner = see(file, line, context, after=inner)
+        except Unseen as blind:
+            context.cursor = {**cursor, "inner": None, "blind": cursor["blind"] + 1}
+            if context.cursor["blind"] > len(settings.STEP_BACKOFF):
+                raise Permanent(str(blind)) from None
+            raise
+        return {**cursor, "phase": "see" if inner else "census", "inner": inner}
+    if cursor["phase"] == "census":
+        inner, found = census.take(file, line, context, after=inner, found=found)
+        return {**cursor, "phase": "census" if inner else "bystanders", "inner": inner, "found": found}
+    bystanding.note_before(file, line, context)
+    return _start(cursor["line"] + 1)
 
 
 def plant(file: CaseFile, line: SystemLine, context: Context) -> int:
@@ -55,31 +88,32 @@ def see(
     line: SystemLine,
     context: Context,
     states: Sequence[str] = (Canary.State.PLANTED, Canary.State.SEEN),
-) -> None:
-    """Requires that the verifier finds every canary in `states` now. A verifier that is blind must not certify later."""
-    waiting = {each.marker: each for each in line.canaries.filter(state__in=states)}
+    after: Any = None,
+) -> Any:
+    """Requires that the verifier finds every canary in `states` now. A verifier that is blind must not certify later.
+
+    Returns where its search goes on when the slice's time is over; None once all were seen. Raises Unseen when the
+    search ended without one of them.
+    """
+    if after is None:
+        line.canaries.filter(state__in=states).update(state=Canary.State.PLANTED)
     with places.verifier(line.environment, line.system, file.datamap) as verifier:
-        seen = _markers_seen(file, verifier, set(waiting), context)
-    missing = [each.shape for marker, each in waiting.items() if marker not in seen]
-    if missing:
-        raise Transient(
-            f"The verifier of {line.system} does not see the canaries in: {', '.join(sorted(missing))}."
-        )
-    line.canaries.filter(marker__in=seen, state=Canary.State.PLANTED).update(state=Canary.State.SEEN)
-
-
-def _markers_seen(file: CaseFile, verifier: Verifier, markers: set[str], context: Context) -> set[str]:
-    seen: set[str] = set()
-    cursor: Any = None
-    while True:
-        page = verifier.search(file.scope, cursor)
-        for hit in page.entries:
-            text = f"{hit.key} {hit.excerpt} {hit.place}"
-            seen |= {marker for marker in markers - seen if marker in text}
-        context.heartbeat()
-        cursor = page.cursor
-        if cursor is None or seen >= markers:
-            return seen
+        while waiting := {
+            each.marker: each.shape for each in line.canaries.filter(state=Canary.State.PLANTED)
+        }:
+            page = verifier.search(file.scope, after)
+            texts = [f"{hit.key} {hit.excerpt} {hit.place}" for hit in page.entries]
+            seen = {marker for marker in waiting if any(marker in text for text in texts)}
+            line.canaries.filter(marker__in=seen).update(state=Canary.State.SEEN)
+            context.heartbeat()
+            after = page.cursor
+            if after is None and (missing := sorted(waiting[marker] for marker in waiting.keys() - seen)):
+                raise Unseen(
+                    f"The verifier of {line.system} does not see the canaries in: {', '.join(missing)}."
+                )
+            if after is not None and context.time_left() <= 0:
+                return after
+    return None
 
 
 def lift(run_: Run, arguments: dict[str, Any]) -> None:

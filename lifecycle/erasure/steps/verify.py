@@ -35,7 +35,7 @@ def run(context: Context) -> Outcome:
         outcome = _line(context, file, line, cursor)
         if isinstance(outcome, dict):
             cursor = outcome
-            if context.time_left() <= 0:
+            if context.time_left() <= (bystanding.SECONDS if cursor["phase"] == "judge" else 0):
                 return More(cursor, done=cursor["line"], total=len(targets), unit="places")
         else:
             return outcome

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from django.utils import timezone
 from django_q.models import OrmQ
 
@@ -46,6 +46,24 @@ def test_more_goes_on_at_its_cursor(toy: Toy) -> None:
     assert step(run).result == {"last": 3}
     assert (step(run).attempts, step(run).total_attempts) == (0, 3)
     assert verbs(run) == ["run.started", "step.started", "step.done", "run.done"]
+
+
+def test_a_position_is_sealed_in_the_database_and_gone_once_the_step_is_done(toy: Toy) -> None:
+    stored: list[str] = []
+
+    def look(context: Context) -> Outcome:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT cursor::text FROM lifecycle_step WHERE id = %s", [context.step.pk])
+            stored.append(cursor.fetchone()[0])
+        return Done({"at": context.cursor})
+
+    toy.does("only", More({"after": "user-ada/letter"}), look)
+    run = toy.start()
+    deliver()
+
+    assert "ada" not in stored[0] and "sealed" in stored[0]
+    assert step(run).result == {"at": {"after": "user-ada/letter"}}
+    assert step(run).cursor is None
 
 
 def test_wait_until(toy: Toy) -> None:
@@ -101,12 +119,12 @@ def test_progress_between_failures_counts_anew(toy: Toy) -> None:
         context.cursor = (context.cursor or 0) + 1
         raise Transient("Away for a moment.")
 
-    toy.does("only", *[moved] * 6)
+    toy.does("only", *[moved] * 6, lambda context: Done({"at": context.cursor}))
     run = toy.start()
     deliver()
 
     assert state(run) == "done"
-    assert step(run).cursor == 6
+    assert step(run).result == {"at": 6}
 
 
 def test_permanent_fails_at_once(toy: Toy) -> None:
