@@ -33,7 +33,7 @@ LONGEST = 5.0  # seconds that a batch may be open; a constraint of the table say
 PLACE_LIMIT = 10.0  # seconds within which a hold is certain
 # After the deadline of a row that nobody closed: what was sent in its last moment reaches a server that refuses it by
 # its own clock, and what the server took up just before is finished, also by one that is slow.
-_MARGIN = 2.5
+_MARGIN = 2.0
 _QUEUE = 0.6  # seconds beyond the deadlines in flight that a hold waits for the lock
 _POLL = 0.02
 _IDLE = 2.0  # seconds after which a kept connection is asked before it is trusted

@@ -16,6 +16,9 @@ from lifecycle.management.people import acting_user, add_as
 from lifecycle.models import Run
 from lifecycle.preservation import workflow
 
+# Seconds that a count of what is preserved is worth; never beyond what is left of a command's ten seconds.
+A_MOMENT, AT_MOST = 1.5, 7.5
+
 
 class Command(NounCommand):
     """The command line's door to holds."""
@@ -48,6 +51,7 @@ class Command(NounCommand):
 
     def place(self, options: Options) -> dict[str, Any]:
         """Places a hold and gives preserving a moment, so that its count can be said."""
+        began = time.monotonic()
         hold = holds.place(
             actor=acting_user(options),
             tenant_id=options["tenant"],
@@ -59,14 +63,14 @@ class Command(NounCommand):
             confidential=options["confidential"],
             reason=options["reason"],
         )
-        return self._answer(hold)
+        return self._answer(hold, began + AT_MOST)
 
     def release(self, options: Options) -> dict[str, Any]:
         """Releases in two steps, by two people."""
         hold = holds.release(
             LegalHold.objects.get(pk=options["id"]), actor=acting_user(options), reason=options["reason"]
         )
-        return self._answer(hold)
+        return self._answer(hold, time.monotonic() + A_MOMENT)
 
     def list_(self, options: Options) -> Answer:
         """Holds; confidential ones only say so to others than legal."""
@@ -83,8 +87,8 @@ class Command(NounCommand):
         hold = LegalHold.objects.get(pk=options["id"])
         return statements.describe_hold(hold, acting_user(options) if options["as_user"] else None)
 
-    def _answer(self, hold: LegalHold) -> dict[str, Any]:
-        ends = time.monotonic() + 1.5
+    def _answer(self, hold: LegalHold, latest: float) -> dict[str, Any]:
+        ends = min(time.monotonic() + A_MOMENT, latest)
         while hold.state == LegalHold.State.PRESERVING and time.monotonic() < ends:
             run = Run.objects.filter(workflow=workflow.NAME, subject=hold.pk).first()
             if run is not None and run.state != Run.State.RUNNING:
