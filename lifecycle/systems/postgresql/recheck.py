@@ -27,7 +27,7 @@ class Recheck:
         listed = Items.of(items)
         groups: dict[tuple[str, bool], list[str]] = defaultdict(list)
         for run in listed.runs:
-            named = [key for key in run.keys if key.startswith("{")]
+            named = [key for key in run.keys if key[:1] == "{"]
             found = [key for key in run.keys if not key.startswith("{")] if named else run.keys
             for is_named, keys in ((True, named), (False, found)):
                 if keys:

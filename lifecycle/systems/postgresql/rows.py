@@ -40,7 +40,7 @@ class Rows:
     def erase(self, name: str, keys: Sequence[str]) -> None:
         """Deletes rows of one table: discovered ones only while they are still the subject's, named ones as named."""
         table = self.own.tables.get(name)
-        named = [key for key in keys if is_named(key)]
+        named = [key for key in keys if key[:1] == "{"]
         found = [key for key in keys if not is_named(key)] if named else list(keys)
         if found and table is not None:
             self.done.erased += self._delete(table, found)

@@ -127,14 +127,14 @@ class Seen:
 
     def among(self, keys: Sequence[str]) -> tuple[str, dict[str, str]]:
         """SQL and parameters: row `a` is one of these keys of the manifest."""
-        rows = _values(keys)
+        columns = _values(keys, len(self.key) or 2)
         if not self.key:
-            places, hashes = literal_array([row[0] for row in rows]), literal_array([row[1] for row in rows])
+            places, hashes = map(literal_array, columns)
             return "a.ctid = ANY(%(k0)s::tid[]) AND md5(a::text) = ANY(%(k1)s::text[])", {
                 "k0": places,
                 "k1": hashes,
             }
-        params = {f"k{i}": literal_array([row[i] for row in rows]) for i in range(len(self.key))}
+        params = {f"k{i}": literal_array(column) for i, column in enumerate(columns)}
         if len(self.key) == 1:
             return f"a.{ident(self.key[0][0])} = ANY(%(k0)s::{self.key[0][1]}[])", params
         own = ", ".join(f"a.{ident(column)}" for column, _ in self.key)
@@ -274,10 +274,13 @@ def reading() -> Iterator[None]:
         raise Permanent(f"PostgreSQL refuses a query of the verifier (SQLSTATE {error.pgcode}).") from None
 
 
-def _values(keys: Sequence[str]) -> list[list[str]]:
-    return [
-        page["row"] if isinstance(page, dict) else page for page in orjson.loads("[" + ",".join(keys) + "]")
-    ]
+def _values(keys: Sequence[str], width: int) -> list[list[str]]:
+    """The values of many keys, column by column; `["a","b"]` and `{"row": ["a","b"]}` parsed as one flat list."""
+    inside = [key[key.index("[") + 1 : key.rindex("]")] for key in keys]
+    flat: list[str] = orjson.loads("[" + ",".join(inside) + "]")
+    if len(flat) != width * len(keys):
+        raise Permanent("A key of the manifest does not have as many columns as its table's key.")
+    return [flat[at::width] for at in range(width)]
 
 
 def literal_array(values: Sequence[str]) -> str:

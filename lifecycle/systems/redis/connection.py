@@ -112,6 +112,15 @@ def item_parts(keys: Sequence[str]) -> list[list[Any]]:
     return found
 
 
+def flat_parts(keys: Sequence[str], width: int) -> list[list[Any]] | None:
+    """The parts of item keys of `width` parts each, place by place, without a list for each; None where they differ."""
+    try:
+        flat = orjson.loads(f"[{','.join([key[1:-1] for key in keys])}]")
+    except orjson.JSONDecodeError:  # bytes that are not UTF-8 stand as lone surrogates
+        return None
+    return [flat[at::width] for at in range(width)] if len(flat) == width * len(keys) else None
+
+
 def plain_names(number: int, keys: Sequence[str]) -> list[bytes] | None:
     """The key names of two-part item keys of one database, without parsing; None where one needs it."""
     start = f'[{number}, "'

@@ -136,7 +136,7 @@ class Discovery:
         for family in sweep:
             match = regex(family.key.template, self._tenant).fullmatch
             begin = raw(beginning(family.key.template, self._tenant))
-            names = [name for key in keys if key.startswith(begin) and match(name := text(key))]
+            names = [name for name in _texts([key for key in keys if key.startswith(begin)]) if match(name)]
             if family.shared_by_users and not self._takes_containers(family):
                 containers += [(name, family) for name in names]
             elif family.judged_by_value and (not self._whole or self._scope.spared_users):
@@ -246,6 +246,12 @@ class Discovery:
         category = family.key.category
         action = Action.RETAIN if category in self._scope.retained else Action.ERASE
         return Run(kind, category, action, keys)
+
+
+def _texts(keys: Sequence[bytes]) -> list[str]:
+    """The names of many keys, decoded in one go where none holds the separator."""
+    names = text(b"\0".join(keys)).split("\0") if keys else []
+    return names if len(names) == len(keys) else [text(key) for key in keys]
 
 
 def _each(client: Client, command: str, names: Sequence[str]) -> list[Any]:

@@ -88,7 +88,7 @@ return 1
 
 _GROUP = LATE + "\nreturn redis.call('XGROUP', 'DESTROY', KEYS[1], ARGV[2])"
 
-_PART = 1_250  # keys a script: it ends within a few milliseconds, so that other clients don't wait
+_PART = 2_500  # keys a script: it ends within a few milliseconds, so that other clients don't wait
 REMOVERS = {"set_member": b"SREM", "zset_member": b"ZREM", "hash_field": b"HDEL", "list_element": b"LREM"}
 
 

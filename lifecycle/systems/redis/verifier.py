@@ -12,7 +12,7 @@ from lifecycle.datamap.model import DataMap, Key
 from lifecycle.systems.base import Entry, Hit, Item, Page, Scope, content_hash, key_hash
 from lifecycle.systems.items import Items
 from lifecycle.systems.needles import CANARY, Found, Needles
-from lifecycle.systems.redis.connection import Client, Databases, item_key, item_parts, translated
+from lifecycle.systems.redis.connection import Client, Databases, flat_parts, item_key, item_parts, translated
 from lifecycle.systems.redis.reading import Part, family_of, owner_in, parts, small_strings, spellings
 
 COUNT = 1_000
@@ -40,20 +40,24 @@ class RedisVerifier:
         asked: dict[int, list[tuple[Item, list[str]]]] = {}
         with translated():
             for run in Items.of(items).runs:
-                parts_of = item_parts(run.keys)
-                if run.kind in WHOLE and self._none_exists(parts_of):
+                if run.kind in WHOLE and self._none_exists(run.keys):
                     continue
-                for item, (number, *rest) in zip(run, parts_of, strict=True):
+                for item, (number, *rest) in zip(run, item_parts(run.keys), strict=True):
                     asked.setdefault(number, []).append((item, rest))
             for number, wanted in asked.items():
                 found += self._remaining(scope, self._databases.client(number), wanted)
         return found
 
-    def _none_exists(self, asked: Sequence[Sequence[Any]]) -> bool:
+    def _none_exists(self, asked: Sequence[str]) -> bool:
         """Whether the server has none of these whole keys: it counts a thousand at a time."""
         names: dict[int, list[bytes]] = defaultdict(list)
-        for number, name in asked:
-            names[number].append(name.encode("utf-8", "surrogateescape"))
+        numbers, texts = flat_parts(asked, 2) or [list(each) for each in zip(*item_parts(asked), strict=True)]
+        for number in set(numbers):
+            names[number] = [
+                name.encode("utf-8", "surrogateescape")
+                for whose, name in zip(numbers, texts, strict=True)
+                if whose == number
+            ]
         return not any(
             self._databases.client(number).exists(*part)
             for number, keys in names.items()
