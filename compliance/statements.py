@@ -130,6 +130,12 @@ def _at(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
+def shown_code(request: ErasureRequest, viewer: Actor | None = None) -> str:
+    """The state as machines read it; what only hidden holds stop is `retained` to others than legal."""
+    hidden = shown_state(request, viewer) == RETAINED
+    return str(ErasureRequest.State.RETAINED if hidden else request.state)
+
+
 def shown_state(request: ErasureRequest, viewer: Actor | None = None) -> str:
     """The state in words; a request that only hidden holds stop shows outside legal as retained."""
     if request.state != ErasureRequest.State.BLOCKED_BY_HOLD or sees_all(viewer):

@@ -127,10 +127,12 @@ REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_THROTTLE_CLASSES": [
-        "rest_framework.throttling.UserRateThrottle",
-        "rest_framework.throttling.AnonRateThrottle",
+        "compliance.api.throttling.UserRate",
+        "compliance.api.throttling.AnonymousRate",
     ],
     "DEFAULT_THROTTLE_RATES": {"user": env.str("API_RATE", default="600/min"), "anon": "30/min"},
+    # Without a proxy of ours X-Forwarded-For is the caller's own invention, and no address to count by.
+    "NUM_PROXIES": 1 if env.bool("BEHIND_PROXY", default=False) else 0,
     "EXCEPTION_HANDLER": "compliance.api.errors.handler",
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {

@@ -12,7 +12,7 @@ from compliance import fence
 from compliance.actions import certifying, executing, heads, holds, notices, planning
 from compliance.actors import SYSTEM
 from compliance.errors import Refused
-from compliance.models import AuditHead, ErasureRequest, LegalHold
+from compliance.models import ApiRate, AuditHead, ErasureRequest, LegalHold
 from lifecycle.erasure import actions, gates, pending, watch
 from lifecycle.migration import keeping as moves
 
@@ -36,6 +36,7 @@ def sweep() -> dict[str, int]:
         "notices": lambda: notices.send_due(timezone.now(), actor=SYSTEM),
         "heads": sign_head,
         "fence": fence.tidy,
+        "rates": ApiRate.forget,
         "moves": moves.sweep,
     }
     done: dict[str, int] = {}

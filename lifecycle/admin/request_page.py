@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.utils import timezone
@@ -11,7 +12,7 @@ from compliance.access import lacks
 from compliance.actions import deciding
 from compliance.actors import COMPLIANCE, LEGAL, Actor
 from compliance.judgement import Judgement, judge
-from compliance.models import AuditEvent, ErasureRequest
+from compliance.models import AuditEvent, ErasureRequest, LegalHold
 from compliance.templatetags.desks import spaced
 from lifecycle.admin import buttons
 from lifecycle.erasure import status
@@ -54,7 +55,7 @@ def of(request: ErasureRequest, viewer: Actor) -> dict[str, Any]:
     return {
         "next": _next(request, viewer),
         "tone": "hold"
-        if shown_state(request, viewer) in (S.BLOCKED_BY_HOLD, S.RETAINED, S.PARTIALLY_COMPLETED)
+        if statements.shown_code(request, viewer) in (S.BLOCKED_BY_HOLD, S.RETAINED, S.PARTIALLY_COMPLETED)
         else "",
         "open": request.state in _MOVING or request.state == S.AWAITING_APPROVAL,
         "buttons": buttons.of(request, viewer),
@@ -63,8 +64,7 @@ def of(request: ErasureRequest, viewer: Actor) -> dict[str, Any]:
         "previewed": _previewed(request),
         "holds": _holds(judged, viewer),
         "kept": sorted(request.plan.get("retained", {}).items()),
-        "held_categories": sorted(judged.held_categories),
-        "held_users": len(judged.held_users),
+        **_kept_by_holds(judged, viewer),
         "delayed_until": judged.delayed_until,
         "decisions": request.decisions.select_related("user"),
         "missing": [_ROLE_WORDS[role] for role in deciding.missing_roles(request)]
@@ -87,21 +87,15 @@ def live(request: ErasureRequest, viewer: Actor) -> dict[str, Any]:
     pending = request.recipients.filter(state="pending").count()
     return {
         "row": request,
-        "shown": shown_state(request, viewer),
+        "shown": statements.shown_code(request, viewer),
         "state_words": statements.shown_state(request, viewer),
         "facts": facts,
         "polls": request.state in _MOVING,
         "pending_recipients": pending,
         "bystander_groups": sum(facts["bystanders"].values()),
         # What a page was made for: another value means that the rest of it is out of date.
-        "token": f"{shown_state(request, viewer)}.{facts['open_mentions']}.{pending}.{facts['certificate']}",
+        "token": f"{statements.shown_code(request, viewer)}.{facts['open_mentions']}.{pending}.{facts['certificate']}",
     }
-
-
-def shown_state(request: ErasureRequest, viewer: Actor) -> str:
-    """The state as the viewer may know it: what only hidden holds stop is `retained` outside legal."""
-    words = statements.shown_state(request, viewer)
-    return str(S.RETAINED) if words == statements.RETAINED else request.state
 
 
 def timeline(request: ErasureRequest, viewer: Actor) -> list[dict[str, Any]]:
@@ -115,7 +109,7 @@ def timeline(request: ErasureRequest, viewer: Actor) -> list[dict[str, Any]]:
             "words": f"request: {statements.RETAINED}" if veil.covers(each) else spaced(each.verb),
             "actor": each.actor,
             "at": each.at,
-            "data": each.data,
+            "data": {} if veil.covers(each) else each.data,
         }
         for each in events
     ]
@@ -128,7 +122,7 @@ def _next(request: ErasureRequest, viewer: Actor) -> str:
         return f"It waits for {waits}." + (
             " That can be you: check the counts and the holds, then approve or reject." if mine else ""
         )
-    if shown_state(request, viewer) == S.RETAINED and request.state != S.RETAINED:
+    if statements.shown_code(request, viewer) == S.RETAINED and request.state != S.RETAINED:
         return "Nothing is destroyed for now: it is retained under Art. 17(3). It goes on by itself when that ends."
     if request.state == S.BLOCKED_BY_HOLD:
         return "Nothing is destroyed while a hold stands. It goes on by itself when the last one ends."
@@ -148,6 +142,18 @@ def _previewed(request: ErasureRequest) -> list[dict[str, Any]]:
         }
         for name in ordered
     ]
+
+
+def _kept_by_holds(judged: Judgement, viewer: Actor) -> dict[str, Any]:
+    """Categories and the number of users that holds keep, as far as the viewer may know of these holds."""
+
+    def told(holds: Iterable[LegalHold]) -> list[LegalHold]:
+        return [each for each in holds if statements.sees_all(viewer) or not each.hidden]
+
+    return {
+        "held_categories": sorted({each.category for each in told(judged.category_holds)}),
+        "held_users": len({each.subject_pseudonym for each in told(judged.held_user_holds)}),
+    }
 
 
 def _holds(judged: Judgement, viewer: Actor) -> list[dict[str, Any]]:

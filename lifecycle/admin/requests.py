@@ -69,7 +69,7 @@ class Standing(admin.SimpleListFilter):
             return queryset.filter(state=asked)
         stopped = queryset.filter(state__in=[state.RETAINED, state.BLOCKED_BY_HOLD])
         return queryset.filter(
-            pk__in=[each.pk for each in stopped if request_page.shown_state(each, viewer) == asked]
+            pk__in=[each.pk for each in stopped if statements.shown_code(each, viewer) == asked]
         )
 
 

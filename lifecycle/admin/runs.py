@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from compliance import statements
 from compliance.actors import Actor
 from compliance.admin.desk import Desk, actor_of
 from compliance.models import ErasureRequest, LegalHold
@@ -29,6 +31,11 @@ class RunDesk(Desk):
     search_fields = ("id", "=subject")
     page_template = "lifecycle/run.html"
     expected = EXPECTED
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        """Without what works on a hold that the viewer may know nothing of."""
+        found: QuerySet[Run] = super().get_queryset(request)
+        return found.exclude(subject__in=statements.veil(actor_of(request)).holds)
 
     def context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         viewer = actor_of(request)

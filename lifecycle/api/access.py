@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.throttling import UserRateThrottle
 from rest_framework.viewsets import GenericViewSet
 
 from compliance.actors import Actor, person
 from compliance.api import errors
+from compliance.api.throttling import UserRate
 from compliance.models import ApiToken
 from lifecycle.systems.base import Permanent, Transient
 
@@ -21,7 +21,7 @@ class TokenView(GenericViewSet[Any]):
     """A viewset whose actor is the token's owner. `scopes` maps an action to the scope that it needs (else `read`)."""
 
     scopes: ClassVar[dict[str, str]] = {}
-    throttle_classes = (UserRateThrottle,)
+    throttle_classes = (UserRate,)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Refuses a token without the action's scope with 403."""

@@ -11,7 +11,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from compliance import pseudonyms
+from compliance import pseudonyms, statements
 from compliance.actions import deciding, mentions, recipients
 from compliance.errors import Refused
 from compliance.models import ApiToken, ErasureRequest
@@ -91,7 +91,7 @@ class Requests(TokenView):
     def retrieve(self, request: Request, pk: str) -> Response:
         """The whole status, as `erasure status --json`."""
         found = self._one()
-        return Response({**status.of(found), "state": shapes.shown_state(found, self.actor)})
+        return Response({**status.of(found), "state": statements.shown_code(found, self.actor)})
 
     @extend_schema(responses=STATUS)
     @action(detail=True, methods=["get"])
@@ -185,7 +185,7 @@ class Requests(TokenView):
             name: {"found": each.get("found", 0), "kinds": each.get("kinds", {})}
             for name, each in found.preview.items()
         }
-        state = shapes.shown_state(found, self.actor)
+        state = statements.shown_code(found, self.actor)
         return Response({"id": found.pk, "state": state, "digest": found.digest, "systems": systems})
 
     def _brief(self, found: ErasureRequest) -> Response:

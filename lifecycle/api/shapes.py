@@ -126,14 +126,7 @@ def brief(request: ErasureRequest, viewer: Actor) -> dict[str, Any]:
     """A request as `Brief`, as far as the viewer may know it."""
     return {
         "id": request.pk,
-        "state": shown_state(request, viewer),
+        "state": statements.shown_code(request, viewer),
         "deadline": f"{request.deadline:%Y-%m-%dT%H:%M:%SZ}",
         "reason": request.state_reason,
     }
-
-
-def shown_state(request: ErasureRequest, viewer: Actor) -> str:
-    """The state; what only hidden holds stop is `retained` to others than legal."""
-    if statements.shown_state(request, viewer) == statements.RETAINED:
-        return str(ErasureRequest.State.RETAINED)
-    return str(request.state)

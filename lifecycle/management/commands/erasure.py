@@ -171,14 +171,14 @@ class Command(NounCommand):
 
     def status(self, options: Options) -> dict[str, Any]:
         """The whole status."""
-        return status.of(_request(options))
+        return _status(_request(options))
 
     def watch(self, options: Options) -> dict[str, Any]:
         """Follows a request; one line on standard error whenever something changed."""
         request, ends, before = _request(options), time.monotonic() + options["timeout"], ""
         while True:
             request.refresh_from_db()
-            now = status.of(request)
+            now = _status(request)
             line = f"{now['state']}: " + ", ".join(
                 f"{name} {each['state']} {each['erased'] + each['anonymised']}/{each['found']}"
                 for name, each in now["systems"].items()
@@ -252,10 +252,15 @@ def _request(options: Options) -> ErasureRequest:
     return ErasureRequest.objects.select_related("tenant").get(pk=options["id"])
 
 
+def _status(request: ErasureRequest) -> dict[str, Any]:
+    """In the words that everybody may read: a hidden hold is legal's alone, and nobody says who sits at this keyboard."""
+    return {**status.of(request), "state": statements.shown_code(request)}
+
+
 def _brief(request: ErasureRequest) -> dict[str, Any]:
     return {
         "id": request.pk,
-        "state": request.state,
+        "state": statements.shown_code(request),
         "deadline": f"{request.deadline:%Y-%m-%dT%H:%M:%SZ}",
         "reason": request.state_reason,
     }

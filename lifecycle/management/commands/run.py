@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.db.models import QuerySet
+
+from compliance import statements
 from lifecycle.engine import progress, runs
 from lifecycle.management.nouns import Answer, NounCommand, Options, table
 from lifecycle.management.people import acting_user, add_as
@@ -19,8 +22,9 @@ class Command(NounCommand):
         listing = self.verb("list", self.list_, "the newest runs")
         listing.add_argument("--state", choices=Run.State.values, help="only runs in this state")
         listing.add_argument("--subject", help="only runs of this request or hold")
+        add_as(listing, required=False)
         listing.add_argument("--limit", type=int, default=50, help="how many (default 50)")
-        self._of_run("show", self.show, "one run with its steps, rate and time left")
+        add_as(self._of_run("show", self.show, "one run with its steps, rate and time left"), required=False)
         for name, function, text in (
             ("pause", self.pause, "start no further slice; paused once nobody works on it"),
             ("resume", self.resume, "take up a paused or blocked run"),
@@ -43,7 +47,7 @@ class Command(NounCommand):
 
     def list_(self, options: Options) -> Answer:
         """The newest runs."""
-        found = Run.objects.order_by("-created_at")
+        found = _seen(options).order_by("-created_at")
         if options["state"]:
             found = found.filter(state=options["state"])
         if options["subject"]:
@@ -78,8 +82,14 @@ class Command(NounCommand):
         return _shown(ended, code=0 if ended.state == Run.State.DONE else 1)
 
 
+def _seen(options: Options) -> QuerySet[Run]:
+    """Without what works on a hidden hold, unless somebody of legal looks."""
+    viewer = acting_user(options) if options.get("as_user") else None
+    return Run.objects.exclude(subject__in=statements.veil(viewer).holds)
+
+
 def _run(options: Options) -> Run:
-    return Run.objects.get(pk=options["id"])
+    return _seen(options).get(pk=options["id"])
 
 
 def _shown(run: Run, code: int = 0) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import reverse
 
 from compliance.models import AuditEvent, ErasureRequest, LegalHold
+from lifecycle.models import Run
 from tests.compliance import building
 from tests.compliance.admin.test_roles import HOLD, REQUEST, Desk, page, post, said
 
@@ -65,6 +66,10 @@ def test_a_hidden_hold_shows_outside_legal_only_as_retained(desk: Desk) -> None:
     request.refresh_from_db()
     assert request.state == "blocked_by_hold"
     assert hold.case_reference in said(legal.get(page(hold)))
+    run = Run.objects.create(workflow="preservation", subject=hold.pk, tenant_id="acme")
+    assert "a legal hold" in said(legal.get(reverse("admin:lifecycle_run_changelist")))
+    run_page = reverse("admin:lifecycle_run_change", args=[run.pk])
+    assert legal.get(run_page).status_code == 200
     urls = [
         page(request), reverse(f"{REQUEST}_changelist"), reverse(f"{REQUEST}_live", args=[request.pk]),
         reverse("admin:index"), reverse(f"{HOLD}_changelist"), reverse("admin:compliance_auditevent_changelist"),
@@ -74,13 +79,37 @@ def test_a_hidden_hold_shows_outside_legal_only_as_retained(desk: Desk) -> None:
         client = desk(name)
         for url in urls:
             text = said(client.get(url)).split('id="changelist-filter"')[0]  # whose choices name every state
-            for told in (hold.pk, hold.case_reference, "blocked by hold", "blocked_by_hold"):
+            for told in (
+                hold.pk,
+                run.pk,
+                "a legal hold",
+                hold.case_reference,
+                "blocked by hold",
+                "blocked_by_hold",
+            ):
                 assert told not in text, (name, url, told)
         assert "retained under Art. 17(3)" in said(client.get(page(request)))
         assert client.get(page(hold)).status_code == 404
+        assert client.get(run_page).status_code == 404
         assert request.pk not in said(
             client.get(reverse(f"{REQUEST}_changelist"), {"standing": "blocked_by_hold"})
         )
+
+
+def test_what_hidden_holds_keep_is_counted_for_legal_alone(desk: Desk) -> None:
+    whole, one = building.planned(None), building.planned("u-1")
+    legal = desk("legal")
+    legal.post(PLACE, {**CASE, "user": "u-2", "type": "criminal"})
+    legal.post(PLACE, {**CASE, "user": "u-1", "category": "messages", "confidential": "on"})
+    assert LegalHold.objects.count() == 2
+    assert "2 held users of this tenant" in said(legal.get(page(whole)))
+    assert "Held categories, spared: messages" in said(legal.get(page(one)))
+    for name in ("officer", "engineer", "auditor"):
+        for request in (whole, one):
+            text = said(desk(name).get(page(request)))
+            assert "retained under Art. 17(3)" in text
+            for told in (" held user", "Held categories", "messages", "around the held"):
+                assert told not in text, (name, told)
 
 
 def test_whom_a_hold_is_about_is_told_to_legal_alone_and_audited(desk: Desk) -> None:

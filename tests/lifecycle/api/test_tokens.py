@@ -9,14 +9,18 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.core.management import CommandError, call_command
+from django.test import RequestFactory
 from django.utils import timezone
+from rest_framework.request import Request
 from rest_framework.throttling import UserRateThrottle
 
 from compliance.actions import tokens
 from compliance.actors import Actor
+from compliance.api.throttling import AnonymousRate
 from compliance.errors import Refused
-from compliance.models import ApiToken, AuditEvent
+from compliance.models import ApiRate, ApiToken, AuditEvent
 from tests.compliance import building
 from tests.lifecycle.api.calling import SCOPES, Caller, answer, caller, reasons
 
@@ -107,6 +111,35 @@ def test_too_many_calls_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     # Another token of the same account does not help; other accounts are not concerned.
     assert caller("officer").get("requests/").status_code == 429
     assert other.get("requests/").status_code == 200
+
+
+def test_calls_are_counted_for_all_processes_together_and_name_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(UserRateThrottle, "THROTTLE_RATES", {"user": "2/min", "anon": "2/min"})
+    officer = caller("officer")
+    assert [officer.get("requests/").status_code for _ in range(2)] == [200, 200]
+    cache.clear()  # what a process has of its own
+    assert caller("officer").get("requests/").status_code == 429
+    rate = ApiRate.objects.get()
+    assert rate.calls == 3
+    assert len(rate.key) == 64
+
+    ApiRate.objects.update(began=timezone.now() - timedelta(seconds=61))
+    assert officer.get("requests/").status_code == 200
+    rate.refresh_from_db()
+    assert rate.calls == 1
+    assert ApiRate.forget() == 0
+    ApiRate.objects.update(began=timezone.now() - timedelta(days=3))
+    assert ApiRate.forget() == 1
+
+
+def test_an_address_that_a_caller_invents_is_not_believed() -> None:
+    seen = {
+        AnonymousRate().get_ident(Request(RequestFactory().get("/", headers={"X-Forwarded-For": invented})))
+        for invented in ("192.0.2.1", "192.0.2.2")
+    }
+    assert len(seen) == 1
 
 
 def test_nobody_issues_a_token_that_decides_for_somebody_else(actors: dict[str, Actor]) -> None:
