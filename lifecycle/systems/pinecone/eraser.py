@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -40,6 +41,10 @@ from lifecycle.systems.pinecone.wire import Index, Wire
 PAGE, SECONDS, THREADS, SEND = 4_000, 8.0, 4, 1_000
 CATCH_UP = 60.0
 REST, REST_AT_MOST = 0.5, 10.0
+
+_Step = tuple[
+    dict[str, Any], list[str], dict[str, Any] | None
+]  # a state, what it gave, the state that follows
 
 
 def connect(place: Mapping[str, str], datamap: DataMap) -> PineconeEraser:
@@ -78,6 +83,7 @@ class PineconeEraser:
         self._written: dict[tuple[str, str], int] = {}
         self._probes: dict[tuple[str, str], list[str]] = {}
         self._seen: set[int] = set()
+        self._ahead: deque[_Step] = deque()  # steps that were read while waiting, in their order
 
     def discover(self, scope: Scope, cursor: Any) -> Page[Item]:
         """One page: of the tenant's own namespaces, then of strays in every other one."""
@@ -85,17 +91,18 @@ class PineconeEraser:
             self._seen = set()
             self._refresh()
             self._catch_up()
-            self._come_to_rest(scope)
         finder = Finder(
             scope, self._layout, self._refresh() if not self._indexes else self._indexes, self._pool
         )
+        if cursor is None:
+            self._come_to_rest(scope, finder)
         kept = self._layout.category in set(scope.retained) | scope.held_categories
         action = Action.RETAIN if kept else Action.ERASE
         state = cursor or finder.start()
         found: list[str] = []
         ends = time.monotonic() + SECONDS
         while state is not None and len(found) < PAGE and time.monotonic() < ends:
-            keys, state = finder.step(state)
+            keys, state = self._step(finder, state)
             for key in keys:
                 if hash(key) not in self._seen:
                     self._seen.add(hash(key))
@@ -239,21 +246,36 @@ class PineconeEraser:
                 _pause(ends, gate)
             self._probes.pop((name, namespace))
 
-    def _come_to_rest(self, scope: Scope) -> None:
-        """Where another process wrote last, and how far is unknown: wait until reads of the namespace stand still.
+    def _come_to_rest(self, scope: Scope, finder: Finder) -> None:
+        """Where another process wrote last, and how far is unknown: wait until reads of the namespaces stand still.
 
-        Else what that process deleted a moment ago would be found, and counted, again.
+        Else what that process deleted a moment ago would be found, and counted, again. What is read while waiting
+        counts only where they stood still from before the first page to after the last.
         """
-        for index in self._indexes.values():
-            for namespace in self._layout.own(scope.subject.tenant):
-                if (index.name, namespace) in self._written:
-                    continue
-                ends = time.monotonic() + REST_AT_MOST
-                before, since = index.visible(namespace), time.monotonic()
-                while before is not None and time.monotonic() < min(ends, since + REST):
-                    time.sleep(0.05)
-                    if (now := index.visible(namespace)) != before:
-                        before, since = now, time.monotonic()
+        places = [
+            (index, namespace)
+            for index in self._indexes.values()
+            for namespace in self._layout.own(scope.subject.tenant)
+            if (index.name, namespace) not in self._written
+        ]
+        ends = time.monotonic() + REST_AT_MOST
+        before = [index.visible(namespace) for index, namespace in places]
+        while any(seen is not None for seen in before):
+            since = time.monotonic()
+            self._ahead = _read_ahead(finder, since + REST)
+            time.sleep(max(0.0, since + REST - time.monotonic()))
+            now = [index.visible(namespace) for index, namespace in places]
+            if now == before or time.monotonic() > ends:
+                return
+            before = now
+        self._ahead.clear()
+
+    def _step(self, finder: Finder, state: dict[str, Any]) -> tuple[list[str], dict[str, Any] | None]:
+        if self._ahead and self._ahead[0][0] == state:
+            _, keys, following = self._ahead.popleft()
+            return keys, following
+        self._ahead.clear()
+        return finder.step(state)
 
     def _to_drop(self, scope: Scope, index: Index) -> Iterator[str]:
         kept = self._layout.category in set(scope.retained) | scope.held_categories
@@ -265,6 +287,16 @@ class PineconeEraser:
         for namespace in sorted(wanted & set(all_namespaces(index))):
             if index.is_empty(namespace):
                 yield namespace
+
+
+def _read_ahead(finder: Finder, until: float) -> deque[_Step]:
+    steps: deque[_Step] = deque()
+    state = finder.start()
+    while state is not None and time.monotonic() < until:
+        keys, following = finder.step(state)
+        steps.append((state, keys, following))
+        state = following
+    return steps
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Entry, Hit, Item, Page, Scope, content_hash, key_hash
+from lifecycle.systems.items import Items
 from lifecycle.systems.needles import CANARY, ID, Found, Needles
 from lifecycle.systems.pinecone.kinds import VECTOR, vector_key, vector_keys, vector_parts
 from lifecycle.systems.pinecone.layout import Layout
@@ -44,14 +45,15 @@ class PineconeVerifier:
 
     def remaining(self, scope: Scope, items: Sequence[Item]) -> list[Item]:
         """Which vectors a fetch still finds, once late deletions have had five seconds to show."""
-        wanted = {item.key: item for item in items if item.kind == VECTOR}
+        runs = [run for run in Items.of(items).runs if run.kind == VECTOR]
         self._reader.indexes()
         ends = time.monotonic() + SETTLE
-        left = self._still_there(wanted)
+        left = self._still_there([key for run in runs for key in run.keys])
         while left and time.monotonic() < ends:
             time.sleep(0.1)
             left = self._still_there(left)
-        return [wanted[key] for key in left]
+        still = set(left)
+        return [item for run in runs for item in run if item.key in still] if still else []
 
     def search(self, scope: Scope, cursor: Any) -> Page[Hit]:
         """First the tenant's own namespaces, vector by vector, then all others."""
