@@ -38,17 +38,17 @@ def add(
         ManifestChunk.objects.filter(line=line, index=index - 1).values_list("digest", flat=True).first()
         or ""
     )
-    chunk, _ = ManifestChunk.objects.update_or_create(
-        line=line,
-        index=index,
-        defaults={
-            "pass_number": pass_number,
-            "count": len(listed),
-            "kinds": dict(_kinds(listed, markers)),
-            "sealed": seal(key, zstandard.compress(plain), _context(line, index)),
-            "digest": hashlib.sha256(before.encode() + plain).hexdigest(),
-            "erased_at": None,
-        },
+    values = {
+        "pass_number": pass_number,
+        "count": len(listed),
+        "kinds": dict(_kinds(listed, markers)),
+        "sealed": seal(key, zstandard.compress(plain), _context(line, index)),
+        "digest": hashlib.sha256(before.encode() + plain).hexdigest(),
+        "erased_at": None,
+    }
+    chunk = ManifestChunk(line=line, index=index, **values)
+    ManifestChunk.objects.bulk_create(
+        [chunk], update_conflicts=True, unique_fields=["line", "index"], update_fields=list(values)
     )
     return chunk
 
