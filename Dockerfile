@@ -3,7 +3,7 @@ FROM debian:12-slim
 
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
-      python3 python3-venv gnupg gpg-agent \
+      python3 python3-venv ca-certificates gnupg gpg-agent \
       libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --uid 10001 --create-home --home-dir /var/lib/lifecycle lifecycle
