@@ -154,11 +154,24 @@ def wilson_lower(errors: int, count: int, z: float) -> float:
     return (centre - z * math.sqrt(share * (1 - share) / count + spread / (4 * count))) / (1 + spread)
 
 
+def p95_rank(count: int, z: float) -> int | None:
+    """Of `count` sorted values: the place, from 0, of what the 95th percentile surely exceeds. None of too few."""
+    rank = math.floor(0.95 * count - z * math.sqrt(0.95 * 0.05 * count))
+    return rank if 0 < rank < count else None
+
+
 def p95_lower(ordered: Sequence[float], z: float) -> float | None:
     """Of sorted values. What the 95th percentile surely exceeds: the order statistic z deviations below its rank. None of too few."""
-    count = len(ordered)
-    rank = math.floor(0.95 * count - z * math.sqrt(0.95 * 0.05 * count))
-    return ordered[rank] if 0 < rank < count else None
+    rank = p95_rank(len(ordered), z)
+    return None if rank is None else ordered[rank]
+
+
+def p95_limit(base: Sequence[float], limits: Limits) -> float:
+    """Milliseconds above which a p95 is bad, by blue's latencies; infinite of none."""
+    expected = percentile(sorted(base), 0.95)
+    if expected is None:
+        return math.inf
+    return max(limits.p95_factor * expected, expected + limits.floor_ms)
 
 
 def _health(facts: Facts, limits: Limits) -> Gate:
@@ -195,10 +208,9 @@ def _errors(facts: Facts, limits: Limits) -> Gate:
 
 
 def _slowness(name: str, latencies: Sequence[float], base: Sequence[float], limits: Limits) -> Gate:
-    expected = percentile(sorted(base), 0.95)
-    if len(latencies) < limits.least_samples or len(base) < limits.least_samples or expected is None:
+    if len(latencies) < limits.least_samples or len(base) < limits.least_samples:
         return Gate(name, None, 0.0, State.OK, "Too few requests to compare; the other gates decide.")
-    limit = max(limits.p95_factor * expected, expected + limits.floor_ms)
+    limit = p95_limit(base, limits)
     ordered = sorted(latencies)
     lower, shown = p95_lower(ordered, limits.p95_z), percentile(ordered, 0.95)
     bad = lower is not None and lower > limit

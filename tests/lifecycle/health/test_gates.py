@@ -101,3 +101,9 @@ def test_simulated_moves_are_rarely_judged_wrongly(rate: float) -> None:
     assert result.false_share <= 0.05  # 20 moves; `make bench` runs 10,000 steps against 0.005
     assert result.missed_share <= 0.01
     assert result.seconds <= 15
+
+
+def test_seconds_that_are_not_judged_could_not_have_tripped() -> None:
+    quick, whole = (simulate(seed=7, steps=120, judge_all=judged) for judged in (False, True))
+    assert quick == whole
+    assert quick.missed < quick.sick_steps
