@@ -17,9 +17,9 @@ from django.utils import timezone
 from lifecycle.migration import movers
 from lifecycle.models import Beat, Migration, Reading
 from lifecycle.secrets import resolve
-from lifecycle.systems.base import Permanent
+from lifecycle.systems.base import Permanent, Transient
 
-_SECONDS = 2.0
+_SCRAPED_S = 30.0  # Prometheus scrapes every 15 s unless told otherwise; one scrape may fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,25 +94,38 @@ def watched(migration: Migration) -> list[Gate]:
 
 
 def prometheus(migration: Migration) -> Gate:
-    """Green's Prometheus answers and knows the tenant's requests."""
+    """What green's Prometheus counted of the tenant: fresh, and no more errors than the watchdog would allow.
+
+    Its p95 is shown by others: it mixes reads with writes, and under safe soak a write is slower by design.
+    """
     if migration.settings.get("prometheus") is False:
         return Gate("prometheus", "not asked", None, True)
-    place = movers.target_of(migration).places.get("analytics", {})
-    metric = str(migration.settings.get("metric") or "rag_requests_total")
+    green = movers.target_of(migration)
+    place = green.places.get("analytics", {})
     if not place.get("prometheus"):
-        return Gate("prometheus", None, 1, False, "No Prometheus is named for green, so nobody else sees it.")
-    import httpx  # here: every command loads this module, few ask Prometheus
+        return _unseen("No Prometheus is named for green, so nobody else sees it.")
+    # Here: every command loads this module, few ask Prometheus.
+    from lifecycle.health import gates as health
+    from lifecycle.health import prometheus as eyes
 
-    tenant = migration.tenant_id.replace("\\", "\\\\").replace('"', '\\"')
+    names = eyes.Names(requests=str(migration.settings.get("metric") or eyes.Names().requests))
     try:
-        answer = httpx.get(
-            f"{resolve(place['prometheus'])}/api/v1/query",
-            params={"query": f'count({metric}{{tenant="{tenant}"}})'},
-            timeout=_SECONDS,
-        )
-        found = answer.json()["data"]["result"] if answer.status_code == 200 else []
-    except (httpx.HTTPError, ValueError, KeyError, TypeError, Permanent):
-        return Gate("prometheus", None, 1, False, "Green's Prometheus does not answer.")
-    series = int(found[0]["value"][1]) if found else 0
-    why = "" if series else "Green's Prometheus has no measurements of this tenant."
-    return Gate("prometheus", series, 1, bool(series), why)
+        seen = eyes.read(resolve(place["prometheus"]), migration.tenant_id, green.region, names=names)
+    except (Transient, Permanent):
+        return _unseen("Green's Prometheus does not answer.")
+    limits = health.Limits.of(dict(migration.settings.get("gates") or {}))
+    if seen.age_s is None:
+        return _unseen("Green's Prometheus has no measurements of this tenant.")
+    if seen.age_s > _SCRAPED_S:
+        return _unseen(f"Green's Prometheus last measured this tenant {seen.age_s:.0f} s ago.")
+    share = seen.errors / seen.count if seen.count else 0.0
+    # `increase` is extrapolated: whole requests are what can be counted, and never more errors than requests.
+    count = max(round(seen.count), round(seen.errors))
+    lower = health.wilson_lower(round(seen.errors), count, limits.error_z)
+    bad = seen.errors >= limits.least_errors and lower > limits.error_rate
+    why = f"Green's Prometheus counts at least {lower:.1%} failed requests." if bad else ""
+    return Gate("prometheus", round(share, 4), limits.error_rate, not bad, why)
+
+
+def _unseen(why: str) -> Gate:
+    return Gate("prometheus", None, 1, False, why)
