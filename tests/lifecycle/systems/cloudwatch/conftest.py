@@ -8,6 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
+from lifecycle.systems.cloudwatch import rewriting
 from lifecycle.systems.cloudwatch.eraser import CloudWatchEraser
 from lifecycle.systems.cloudwatch.eraser import connect as connect_eraser
 from lifecycle.systems.cloudwatch.verifier import CloudWatchVerifier
@@ -80,6 +81,12 @@ def logs(place: dict[str, str], s3: Any, archived: Callable[[], list[tuple[str, 
     wipe()
     yield service
     wipe()
+
+
+@pytest.fixture(autouse=True)
+def nobody_else_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream rests for a moment only, where no test writes to it meanwhile."""
+    monkeypatch.setattr(rewriting, "QUIET", 0.1)
 
 
 @pytest.fixture

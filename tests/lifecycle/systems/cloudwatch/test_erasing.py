@@ -13,6 +13,7 @@ import pytest
 
 from lifecycle.systems.base import Action, BatchOver, Item, Transient
 from lifecycle.systems.cloudwatch import eraser as eraser_module
+from lifecycle.systems.cloudwatch import rewriting
 from lifecycle.systems.cloudwatch.archive import unpack
 from lifecycle.systems.cloudwatch.drift import unclassified
 from lifecycle.systems.cloudwatch.eraser import CloudWatchEraser
@@ -40,11 +41,11 @@ Archived = Callable[[], list[tuple[str, str]]]
 
 
 def seed_twins(logs: Logs_) -> int:
-    """Lines of two users in every group of twins, some old, in two streams each."""
+    """Lines of users in every group of twins, some old; tenant 1's in two streams each."""
     at = now() - 20 * 60_000
     for tenant in ("1", "17", "1*", "a_b"):
         for group in (f"/ecs/tenant-{tenant}", f"/aws/lambda/tenant-{tenant}"):
-            for stream in ("app/a", "app/b"):
+            for stream in ("app/a", "app/b") if tenant == "1" else ("app/a",):
                 events = [
                     (at - age * DAY - n, line(name, n))
                     for n, name in enumerate(("u-1", "u-12", "u-1", "u*"))
@@ -149,7 +150,10 @@ def test_a_stream_named_after_the_user_loses_its_name(
     assert search(verifier, scope) == []
 
 
-def test_lines_that_come_while_it_is_rewritten_are_not_lost(logs: Logs_, eraser: CloudWatchEraser) -> None:
+def test_lines_that_come_while_it_is_rewritten_are_not_lost(
+    logs: Logs_, eraser: CloudWatchEraser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rewriting, "QUIET", 1.0)
     at = now() - 60_000
     logs.write(GROUP, "app/a", *[(at + n, line("u-1" if n % 10 == 0 else "u-2", n)) for n in range(500)])
     writing, sent = threading.Event(), []

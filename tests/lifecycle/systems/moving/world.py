@@ -35,7 +35,7 @@ class Region:
         self.name, self.place = name, place
         self.dsn = str(place.get("postgres_mover") or place["postgres"])
         self.bucket = place["s3"]["bucket"]
-        self.s3: Any = boto3.session.Session().client(
+        self.s3: Any = boto3.client(
             "s3",
             endpoint_url=place["s3"]["endpoint"],
             aws_access_key_id=place["s3"]["key"],

@@ -28,8 +28,16 @@ def platform(stack: dict[str, Any], filled: World) -> Iterator[World]:
         yield made
 
 
-@pytest.fixture
-def bare(stack: dict[str, Any]) -> Iterator[World]:
-    """The sample platform's schema without a row."""
+@pytest.fixture(scope="session")
+def empty(stack: dict[str, Any]) -> Iterator[World]:
+    """The sample platform's schema without a row; closed, so that it can be copied."""
     with world(stack) as made:
+        made.connection.close()
+        yield made
+
+
+@pytest.fixture
+def bare(stack: dict[str, Any], empty: World) -> Iterator[World]:
+    """A copy of the schema without a row."""
+    with world(stack, copy_of=empty) as made:
         yield made
