@@ -11,6 +11,7 @@ from lifecycle.engine import runs
 from lifecycle.migration import actions, status
 from lifecycle.models import Environment, Migration, Order, Run, Tenant, Undo
 from tests.lifecycle.migration.stage import ANN, BEN, Stage
+from tests.lifecycle.traffic.edge import free_port
 
 S = Migration.State
 
@@ -152,6 +153,23 @@ def test_silence_holds_and_then_goes_back(stage: Stage) -> None:
     assert "no measurements of this tenant" in migration.reason
     verdicts = AuditEvent.objects.filter(case_id=migration.pk, data__to=S.CUTOVER_STARTED)
     assert not verdicts.exists(), "nothing advanced on silence"
+    stage.undone(migration)
+
+
+@pytest.mark.chaos
+def test_a_prometheus_that_dies_holds_and_then_the_move_goes_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEAD_PROMETHEUS", f"http://127.0.0.1:{free_port()}")
+    own = {"step_seconds": 0.0, "hold_seconds": 2.0, "prometheus": True}
+    migration = stage.reach(stage.started(stage.tenant(), own=own), S.INCREMENTAL_SYNC)
+    green = Environment.objects.get(pk=migration.target_id)
+    green.places["analytics"] = {**green.places["analytics"], "prometheus": "env:DEAD_PROMETHEUS"}
+    green.save(update_fields=["places"])
+    stage.reach(migration, S.ROLLED_BACK)
+    assert "Prometheus does not answer" in migration.reason
+    advanced = AuditEvent.objects.filter(case_id=migration.pk, data__to=S.CUTOVER_STARTED)
+    assert not advanced.exists(), "nothing advanced on silence"
     stage.undone(migration)
 
 
