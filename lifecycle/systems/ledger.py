@@ -170,6 +170,26 @@ class Ledger:
             keys, seconds = cursor.fetchone()
         return Waiting(int(keys), max(0.0, float(seconds)))
 
+    def top(self, store: str, origin: str) -> int:
+        """The number of the newest change of a store that `origin` made; 0 for none."""
+        with self._connections.cursor() as cursor:
+            cursor.execute(
+                "SELECT coalesce(max(seq), 0) FROM lifecycle.change WHERE tenant_id = %s AND origin = %s AND store = %s",
+                [self.tenant, origin, store],
+            )
+            return int(cursor.fetchone()[0])
+
+    def changed(self, store: str, origin: str, after: int, limit: int) -> tuple[list[str], int]:
+        """Keys of the next `limit` changes that `origin` made after number `after`, each once, and the last number."""
+        with self._connections.cursor() as cursor:
+            cursor.execute(
+                "SELECT key, seq FROM lifecycle.change WHERE tenant_id = %s AND origin = %s AND store = %s AND seq > %s "
+                "ORDER BY seq LIMIT %s",
+                [self.tenant, origin, store, after, limit],
+            )
+            rows = cursor.fetchall()
+        return list(dict.fromkeys(str(key) for key, _ in rows)), int(rows[-1][1]) if rows else after
+
     def newest(self, store: str, keys: Sequence[str]) -> dict[str, Change]:
         """The newest change that this region knows of, by key; keys never written are left out."""
         with self._connections.cursor() as cursor:

@@ -22,6 +22,7 @@ log = logging.getLogger("lifecycle.watchdog")
 _CLOCK_S = 20.0
 _PERIOD_S = 1.0
 _SLOW_PERIOD_S = 4.0
+_KNOCK_S = 0.7  # a new session takes 20 ms, and a few hundred where two cores carry everything
 
 _READY = """
 INSERT INTO lifecycle.probe (tenant_id, origin, id, at)
@@ -55,12 +56,17 @@ WHERE c.origin = (SELECT region FROM lifecycle.here) GROUP BY c.tenant_id
 
 @dataclass(slots=True)
 class Region:
-    """One database: its leases, and how often in a row it did not answer. `dsn` is a secret."""
+    """One database: its leases, and how often in a row it did not answer. `dsn` is a secret.
+
+    `silent`: what is open is not answered; `shut`: no new session is had. Either may fail alone: a server whose main
+    process hangs serves whoever is connected, and an application without a free connection hangs.
+    """
 
     name: str
     dsn: str = field(repr=False)
     leases: Leases = field(default_factory=Leases)
-    failures: int = 0
+    silent: int = 0
+    shut: int = 0
     slots: Mapping[str, int] = field(default_factory=dict)
     conflicts: Mapping[str, int] = field(default_factory=dict)
     behind: Mapping[str, int] = field(default_factory=dict)
@@ -70,8 +76,13 @@ class Region:
 
     def start(self) -> None:
         """Begins to renew and to look."""
-        for job in (self._renew, self._look):
+        for job in (self._renew, self._knock, self._look):
             threading.Thread(target=job, name=f"{job.__name__} {self.name}", daemon=True).start()
+
+    @property
+    def failures(self) -> int:
+        """How often in a row the database failed, in either way."""
+        return max(self.silent, self.shut)
 
     def _renew(self) -> None:
         line, clock, asked = Line(self.dsn, name="watchdog leases"), None, 0.0
@@ -83,13 +94,25 @@ class Region:
                 self.leases.renew(line, clock)
                 if not self.leases.any():
                     line("SELECT 1", seconds=0.4)
-                self.failures = 0
+                self.silent = 0
             except (Transient, psycopg2.Error) as failure:
-                self.failures += 1
+                self.silent += 1
                 clock = None if isinstance(failure, Unreachable) else clock
                 log.warning("Leases of %s were not renewed (%s).", self.name, type(failure).__name__)
             self.stop.wait(max(0.05, RENEW_S - (time.monotonic() - began)))
         line.close()
+
+    def _knock(self) -> None:
+        while not self.stop.is_set():
+            began, line = time.monotonic(), Line(self.dsn, name="watchdog knock")
+            try:
+                line("SELECT 1", seconds=_KNOCK_S)
+                self.shut = 0
+            except (Transient, psycopg2.Error):
+                self.shut += 1
+            finally:
+                line.close()
+            self.stop.wait(max(0.1, (_KNOCK_S if self.shut else _PERIOD_S) - (time.monotonic() - began)))
 
     def _look(self) -> None:
         line = Line(self.dsn, name="watchdog lag")

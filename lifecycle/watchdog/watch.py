@@ -31,6 +31,9 @@ log = logging.getLogger("lifecycle.watchdog")
 
 FEW = 10  # so many moves are judged twice a second, more once
 _CUTTING = frozenset({"health", "database", "answers"})
+_PATIENT_S = (
+    1.0  # what a green that answers some requests may take to answer those under way; then they are cut too
+)
 _RETRY_S = 1.0
 _GRACE_S = 3.0
 
@@ -66,6 +69,7 @@ class Watch:
         self._views: dict[str, View] = {}
         self._busy: dict[str, Future[Settled]] = {}
         self._not_before: dict[str, float] = {}
+        self._cut_at: dict[str, float] = {}
         self._said: dict[str, Mapping[str, Any]] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._stop = threading.Event()
@@ -81,6 +85,7 @@ class Watch:
             try:
                 self._follow()
                 self._assert_weights()
+                self._cut_due()
                 self._assert_owners()
                 if began - judged >= (0.5 if len(self._moves) <= FEW else 1.0) - 0.02:
                     judged = began
@@ -302,11 +307,9 @@ class Watch:
             facts = view.facts(self._meter, self._prober, share)
             verdict = judge(facts, Limits.of(dict(move.order.settings.get("gates", {}))))
             self._verdicts[name] = verdict
-            if (
-                verdict.state is State.TRIP
-                and not move.latch
-                and (share or facts.owner_green or name in self._busy)
-            ):
+            # On a way back that was ordered a trip would change nothing, and ask for one more decision each time.
+            forth = share or move.order.owner == move.order.green
+            if verdict.state is State.TRIP and not move.latch and forth:
                 self._trip(name, move, view, verdict)
 
     def _measure(self) -> None:
@@ -339,6 +342,9 @@ class Watch:
         self._traffic.apply(order.tenant, self._split(move))
         if verdict.gate in _CUTTING:
             self._traffic.cut(order.tenant, order.green)
+        elif verdict.gate == "errors":
+            # Some of them may be waiting for a part that hangs, for as long as the load balancer allows.
+            self._cut_at[name] = time.monotonic() + _PATIENT_S
         self._not_before.pop(name, None)
         move.settled = False
         if name not in self._busy:
@@ -348,6 +354,14 @@ class Watch:
         log.warning(
             "%s: tripped after %.0f ms of this look; %s", name, (time.monotonic() - began) * 1000, move.latch
         )
+
+    def _cut_due(self) -> None:
+        now = time.monotonic()
+        for name in [name for name, at in self._cut_at.items() if at <= now]:
+            del self._cut_at[name]
+            move = self._moves.get(name)
+            if move is not None and self._split(move).share == 0:
+                self._traffic.cut(move.order.tenant, move.order.green)
 
     def _expected(self, migration: str) -> str:
         """The golden answer: what blue said first. Blue answers from its own stores, whoever owns the writes."""

@@ -10,7 +10,7 @@ from django.utils import timezone
 from compliance.actors import SYSTEM
 from lifecycle.engine.context import Context
 from lifecycle.engine.outcomes import Done, More, Outcome, Wait
-from lifecycle.migration import gates, movers, orders, policy, states, turning
+from lifecycle.migration import gates, late, movers, orders, policy, states, turning
 from lifecycle.migration.steps.common import forth, held_too_long, look, same_definitions, soon
 from lifecycle.models import Migration
 
@@ -74,7 +74,7 @@ def _hold(context: Context, migration: Migration, cursor: dict[str, Any], why: s
 
 @forth
 def flip(context: Context, migration: Migration) -> Outcome:
-    """Green owns the writes. The watchdog fences, drains and flips; here it is ordered and waited for."""
+    """Green owns the writes. What changed is compared; then the watchdog fences, drains and flips, and is waited for."""
     cursor: dict[str, Any] = dict(context.cursor or {})
     if "epoch" not in cursor:
         if why := gates.closed([gates.beat("watchdog"), *gates.watched(migration)]):
@@ -83,11 +83,18 @@ def flip(context: Context, migration: Migration) -> Outcome:
         if "postgresql" in movers.of(migration):
             with movers.mover(migration, "postgresql") as mover:
                 mover.sync_objects(5.0)
+        looked = late.look(migration, cursor, max(1.0, context.time_left() - 10))
+        if looked.found:
+            why = f"{len(looked.found)} keys differed just before the flip; they were mended and are looked at again."
+            return _hold(context, migration, looked.cursor, why)
+        if not looked.done:
+            return More(looked.cursor)
         written = orders.forth(migration, owner=migration.target_region)
         return More({"epoch": written.epoch})
     order = orders.find(migration)
     if order is None or not orders.is_done(order):
         return _hold(context, migration, cursor, orders.waits_for(order) if order else "There is no order.")
+    late.end(migration)
     states.move(migration, S.CUTOVER_COMPLETE, actor=SYSTEM, flipped_at=order.done_at or timezone.now())
     said = order.outcome or {}
     return Done({name: said[name] for name in ("pause_ms", "drained", "route_epoch") if name in said})

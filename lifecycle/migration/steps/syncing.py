@@ -5,7 +5,7 @@ from __future__ import annotations
 from compliance.actors import SYSTEM
 from lifecycle.engine.context import Context
 from lifecycle.engine.outcomes import Done, More, Outcome, Wait
-from lifecycle.migration import comparing, gates, locks, movers, orders, routes, states, undoing
+from lifecycle.migration import comparing, gates, late, locks, movers, orders, routes, states, undoing
 from lifecycle.migration.steps.common import forth, same_definitions, soon
 from lifecycle.models import Migration
 from lifecycle.systems.base import Permanent
@@ -39,6 +39,8 @@ def sync(context: Context, migration: Migration) -> Outcome:
     if system not in movers.of(migration):
         return Done({"kinds": {}})
     cursor = context.cursor or {"inner": None, "passes": 0, "found": 0, "mended": 0, "kinds": {}}
+    if system in _STORES and cursor["inner"] is None:
+        cursor |= {"since": late.top(migration, system)}
     with movers.mover(migration, system) as mover:
         found, inner = comparing.one(mover, cursor["inner"], max(1.0, context.time_left() - 5))
         mended = mover.repair(found) if found else 0
@@ -54,7 +56,12 @@ def sync(context: Context, migration: Migration) -> Outcome:
     if inner is None:
         if not cursor["found"]:
             return Done(
-                {"passes": cursor["passes"] + 1, "mended": cursor["mended"], "kinds": cursor["kinds"]}
+                {
+                    "passes": cursor["passes"] + 1,
+                    "mended": cursor["mended"],
+                    "kinds": cursor["kinds"],
+                    "since": cursor.get("since", 0),
+                }
             )
         if cursor["passes"] + 1 >= PASSES:
             raise Permanent(

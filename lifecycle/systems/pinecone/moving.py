@@ -15,6 +15,7 @@ from lifecycle.datamap.model import DataMap
 from lifecycle.systems.base import Gate, Page, Permanent, Scope, Subject, Transient
 from lifecycle.systems.ledger import LOCKS, Holding, open_ledger
 from lifecycle.systems.movable import Difference, Finding, Kind, Lag, Move, Progress, Side
+from lifecycle.systems.pace import Pace
 from lifecycle.systems.pinecone.control import Control
 from lifecycle.systems.pinecone.layout import Layout
 from lifecycle.systems.pinecone.moves.comparing import Comparison
@@ -29,7 +30,10 @@ _GONE = 30.0
 
 
 class PineconeMover:
-    """One tenant's move, as Pinecone sees it. Use it in one thread."""
+    """One tenant's move, as Pinecone sees it. Use it in one thread.
+
+    `vectors_per_second` on the source's place limits the copy.
+    """
 
     name = "pinecone"
 
@@ -40,6 +44,7 @@ class PineconeMover:
         self.namespaces = [*self.own, *self.layout.shared()]
         self.follower = VectorFollower(move.source.place, move.target.place)
         self.source, self.target = self.follower.source, self.follower.target
+        self.pace = Pace.of(move.source.place, "vectors_per_second")
         self.here = open_ledger(move.target.place.get("ledger_dsn"), move.tenant)
         self.there = open_ledger(move.source.place.get("ledger_dsn"), move.tenant)
         self._filter = self.layout.filter(Scope(Subject(move.tenant)))
@@ -185,7 +190,7 @@ class PineconeMover:
         namespace = self.namespaces[state["namespace"]]
         ids: list[str] = []
         token = state["token"]
-        for _ in range(PAGES):
+        for _ in range(max(1, self.pace.part(PAGES * 100) // 100)):
             page, token = self._ids(self.source, namespace, token)
             ids += page
             if token is None:
@@ -206,6 +211,7 @@ class PineconeMover:
             # What changed since the move began is the applier's: a lagging read must not overwrite what it brought.
             theirs = set(held.known(keys)) if held is not None else set()
             wanted = [each for each, key in zip(ids, keys, strict=True) if key not in theirs]
+            self.pace.take(len(wanted))
             found = self.follower.fetch(self.source, namespace, wanted)
             written = self.target.upsert(namespace, found.values()) if found else None
         moved = sum(4 * len(vector.get("values") or ()) + _METADATA for vector in found.values())

@@ -16,13 +16,14 @@ from lifecycle.systems.base import Gate, Page, Scope, Subject
 from lifecycle.systems.ledger import LOCKS, Change, Holding, open_ledger
 from lifecycle.systems.movable import Difference, Finding, Kind, Lag, Move, Progress
 from lifecycle.systems.movable import Side as MoveSide
+from lifecycle.systems.pace import Pace
 from lifecycle.systems.s3.layout import Layout, Root
 from lifecycle.systems.s3.listing import versions
 from lifecycle.systems.s3.moves import cleaning, planning
 from lifecycle.systems.s3.moves.comparing import Comparison
 from lifecycle.systems.s3.moves.follower import S3Follower
 from lifecycle.systems.s3.moves.keys import History, Version
-from lifecycle.systems.s3.moves.pages import beside, page
+from lifecycle.systems.s3.moves.pages import PAGE, beside, page
 from lifecycle.systems.vacating import flowing, refuse
 
 PASSES = 5
@@ -30,7 +31,10 @@ _NOTHING: History = ()
 
 
 class S3Mover:
-    """One tenant's move, as S3 sees it. Use it in one thread."""
+    """One tenant's move, as S3 sees it. Use it in one thread.
+
+    `objects_per_second` and `bytes_per_second` on the source's place limit the copy.
+    """
 
     name = "s3"
 
@@ -40,6 +44,9 @@ class S3Mover:
         self.roots = layout.roots(Scope(Subject(move.tenant)))
         self.follower = S3Follower(move.source.place, move.target.place)
         self.pair, self.pool = self.follower.pair, self.follower.pool
+        self.pace, self.bytes = (
+            Pace.of(move.source.place, name) for name in ("objects_per_second", "bytes_per_second")
+        )
         self.here = open_ledger(move.target.place.get("ledger_dsn"), move.tenant)
         self.there = open_ledger(move.source.place.get("ledger_dsn"), move.tenant)
 
@@ -131,7 +138,7 @@ class S3Mover:
 
     def _copy_page(self, state: dict[str, Any]) -> dict[str, Any]:
         root: Root = self.roots[state["root"]]
-        found = page(self.pair.source, root, state["after"])
+        found = page(self.pair.source, root, state["after"], self.pace.part(PAGE))
         have = beside(self.pair.target, root, list(found.keys), state["after"], exact=state["pass"] > 1)
         todo = [key for key, mine in found.keys.items() if not _stands(mine, have.get(key, _NOTHING))]
         moved = self._copy_keys(todo, found.keys, have)
@@ -150,7 +157,7 @@ class S3Mover:
         }
 
     def _copy_keys(self, keys: list[str], mine: Mapping[str, History], have: Mapping[str, History]) -> int:
-        return sum(self._copy_part(part, mine, have) for part in _parts(keys))
+        return sum(self._copy_part(part, mine, have) for part in _parts(keys, self.pace.part(LOCKS, 1.0)))
 
     def _copy_part(
         self, keys: Sequence[str], mine: Mapping[str, History], have: Mapping[str, History]
@@ -163,6 +170,8 @@ class S3Mover:
             )
 
     def _copy_key(self, key: str, mine: History, theirs: History) -> int:
+        self.pace.take(1)
+        self.bytes.take(sum(version.size for version in mine))
         # The applier may have been quicker.
         if not theirs and (self.here is None or not self.pair.target.client.look(key)[0]):
             return self.pair.append(key, mine)
@@ -226,5 +235,5 @@ def connect(move: Move, datamap: DataMap) -> S3Mover:
     return S3Mover(flowing(move), datamap)
 
 
-def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (keys[start : start + LOCKS] for start in range(0, len(keys), LOCKS))
+def _parts(keys: Sequence[str], size: int = LOCKS) -> Iterator[Sequence[str]]:
+    return (keys[start : start + size] for start in range(0, len(keys), size))

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import psycopg2
+from botocore.config import Config
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
@@ -32,6 +33,7 @@ from lifecycle.engine import readiness
 from lifecycle.engine.advance import advance
 from lifecycle.migration import actions, orders
 from lifecycle.models import Beat, Migration, Run, Step
+from lifecycle.systems import clients
 
 ANN = Actor("ann", frozenset({"engineer"}), None, "shell")
 BEN = Actor("ben", frozenset({"engineer"}), None, "shell")
@@ -187,6 +189,52 @@ class Stage:
             f"{place['index_host']}/namespaces", params={"limit": 100}, headers=headers, timeout=10
         ).json()
         return [each["name"] for each in page.get("namespaces", [])]
+
+    def write(self, customer: Customer) -> str:
+        """A document by the region's service that owns the tenant: rows, object, vector. Its id."""
+        answer = httpx.post(
+            f"{self.stack['regions'][EAST]['app']}/documents",
+            json={"title": "Late", "text": "What changed late."},
+            headers={"x-tenant": customer.id, "x-user": customer.users[0]},
+            timeout=10,
+        )
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def has(self, region: str, customer: Customer, document: str) -> bool:
+        """Whether a region holds the document's row and object."""
+        return bool(self._versions(region, customer, document)) and bool(
+            self.rows(region, "SELECT 1 FROM documents WHERE id = %s", document)
+        )
+
+    def lose_object(self, region: str, customer: Customer, document: str) -> None:
+        """Damage: the object is gone there, and nobody is told."""
+        for key, version in self._versions(region, customer, document):
+            self._s3(region).delete_object(
+                Bucket=self.stack["regions"][region]["s3"]["bucket"], Key=key, VersionId=version
+            )
+
+    def _versions(self, region: str, customer: Customer, document: str) -> list[tuple[str, str]]:
+        found = self._s3(region).list_object_versions(
+            Bucket=self.stack["regions"][region]["s3"]["bucket"],
+            Prefix=f"tenant-{customer.id}/user-{customer.users[0]}/{document}",
+        )
+        return [(each["Key"], each["VersionId"]) for each in found.get("Versions", [])]
+
+    def _s3(self, region: str) -> Any:
+        place = self.stack["regions"][region]["s3"]
+        return clients.aws(
+            "s3", endpoint_url=place["endpoint"], aws_access_key_id=place["key"], region_name="us-east-1",
+            aws_secret_access_key=place["secret"], config=Config(s3={"addressing_style": "path"}),
+        )  # fmt: skip
+
+    @staticmethod
+    def until(wanted: Callable[[], Any], seconds: float = 30) -> None:
+        """Polls until it holds."""
+        ends = time.monotonic() + seconds
+        while not wanted():
+            assert time.monotonic() < ends, "not within the time"
+            time.sleep(0.05)
 
     @staticmethod
     def hold(customer: Customer) -> LegalHold:

@@ -8,8 +8,9 @@ from compliance.errors import Refused
 from compliance.models import AuditEvent
 from demo.platform.cast import EAST, WEST
 from lifecycle.engine import runs
-from lifecycle.migration import actions, status
+from lifecycle.migration import actions, movers, status
 from lifecycle.models import Environment, Migration, Order, Run, Tenant, Undo
+from lifecycle.systems.postgresql.streams import cleaning
 from tests.lifecycle.migration.stage import ANN, BEN, Stage
 from tests.lifecycle.traffic.edge import free_port
 
@@ -69,6 +70,35 @@ def test_a_tenant_moves_and_blue_is_cleared_after_a_second_persons_word(stage: S
     ]  # fmt: skip
     with pytest.raises(Refused):
         actions.rollback(migration, actor=ANN, reason="too late")
+
+
+def test_what_differs_just_before_the_flip_is_mended_before_green_may_write(stage: Stage) -> None:
+    customer = stage.tenant()
+    migration = stage.started(customer, own={"steps": [100], "step_seconds": 600.0})
+    stage.work(
+        migration,
+        lambda each: (order := stage.order(each)) and order.share == 100 and order.done_epoch >= order.epoch,
+    )
+    written = [stage.write(customer) for _ in range(3)]
+    stage.until(lambda: all(stage.has(WEST, customer, each) for each in written))
+    with (
+        movers.mover(migration, "postgresql") as mover,
+        cleaning.under_origin(mover.target, mover.move) as cursor,
+    ):
+        cursor.execute("UPDATE documents SET title = 'damaged' WHERE id = %s", [written[0]])
+    stage.lose_object(WEST, customer, written[1])
+    actions.advance(migration, actor=ANN)
+    stage.work(migration, lambda each: "keys differed just before the flip" in status.of(each)["why"])
+    assert stage.order(migration).owner == EAST, "nothing is flipped over a difference"
+    stage.reach(migration, S.CUTOVER_COMPLETE)
+    assert all(stage.has(WEST, customer, each) for each in written)
+    assert stage.rows(WEST, "SELECT 1 FROM documents WHERE id = %s AND title = 'damaged'", written[0]) == []
+    assert actions.verify(migration, actor=ANN)["clean"]
+    assert [each for each in stage.left_behind(migration) if "_chk" in each] == [], (
+        "log is kept for it no longer"
+    )
+    actions.rollback(migration, actor=ANN, reason="tried")
+    stage.undone(migration)
 
 
 def test_back_after_the_flip_keeps_green_until_it_is_discarded(stage: Stage) -> None:

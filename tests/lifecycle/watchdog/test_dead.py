@@ -33,21 +33,26 @@ def scene(pair: Pair, tmp_path: Path) -> Iterator[Scene]:
 @contextmanager
 def stopped(stack: dict[str, Any]) -> Iterator[None]:
     """Every process of green's database is stopped, as when its machine is."""
-    main = int(stack["servers"][f"postgres-{GREEN}"]["pid"])
-    family = [main]
-    for each in Path("/proc").iterdir():
-        with suppress(OSError):
-            if each.name.isdigit() and f"\nPPid:\t{main}\n" in (each / "status").read_text():
-                family.append(int(each.name))
-    for pid in family:
+    everyone = family(int(stack["servers"][f"postgres-{GREEN}"]["pid"]))
+    for pid in everyone:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in family:
+        for pid in everyone:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+def family(main: int) -> list[int]:
+    """A process and its children: a database's main process and its sessions."""
+    found = [main]
+    for each in Path("/proc").iterdir():
+        with suppress(OSError):
+            if each.name.isdigit() and f"\nPPid:\t{main}\n" in (each / "status").read_text():
+                found.append(int(each.name))
+    return found
 
 
 class Way:
@@ -117,6 +122,28 @@ def test_a_stopped_green_is_taken_over_and_acknowledges_nothing_when_it_wakes(
     lost = scene.acknowledged() - scene.pair.notes(BLUE)
     assert len(lost) <= 3, "more than what was on the way in that moment"
     assert "late" not in scene.pair.notes(BLUE)
+
+
+def test_a_database_that_takes_no_new_sessions_is_left_before_the_flip(
+    scene: Scene, stack: dict[str, Any]
+) -> None:
+    """Its main process hangs and whoever is connected is served: an application whose pool runs dry hangs with it."""
+    scene.begin()
+    with scene.load():
+        scene.ready()
+        scene.order(share=100)
+        scene.done()
+        at, main = time.monotonic(), int(stack["servers"][f"postgres-{GREEN}"]["pid"])
+        os.kill(main, signal.SIGSTOP)
+        try:
+            until(lambda: scene.now().latched, 15, scene.words)
+            took = time.monotonic() - at
+        finally:
+            os.kill(main, signal.SIGCONT)
+    assert took <= 5, scene.words()
+    assert scene.now().latch_reason.startswith(("database", "errors", "health"))
+    assert scene.pair.owners() == [BLUE]
+    assert scene.acknowledged() <= scene.pair.notes(BLUE)
 
 
 def test_a_dead_database_is_left_within_5_seconds(scene: Scene, stack_dir: Path) -> None:

@@ -227,6 +227,11 @@ class PostgresqlMover:
         flow, moved = self.current(), self._tables()
         return compare.compare_keys(flow, moved, changed.take(self.move, flow, moved))
 
+    def watch_no_more(self) -> None:
+        """Nothing is noted any more on either side: what notes changes keeps log."""
+        for each in (self.source, self.target):
+            changed.end(self.move, each)
+
     def raise_sequences(self) -> int:
         """Before the follower owns: its sequences stand above the owner's. Returns how many were raised."""
         flow = self.current()

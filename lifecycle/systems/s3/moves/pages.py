@@ -11,7 +11,7 @@ from lifecycle.systems.s3.listing import Listed, versions
 from lifecycle.systems.s3.moves.keys import History, Side, history
 
 _WINDOWS = 3
-_PAGE = 400  # versions: a page is copied or compared within a slice, on a slow service too
+PAGE = 400  # versions: a page is copied or compared within a slice, on a slow service too
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class KeysPage:
     more: dict[str, str] | None
 
 
-def page(side: Side, root: Root, after: dict[str, str] | None) -> KeysPage:
+def page(side: Side, root: Root, after: dict[str, str] | None, size: int = PAGE) -> KeysPage:
     """One page of keys under a root. A key that the page cuts is left to the next one."""
-    listing = versions(side.wire, root.prefix, after, _PAGE)
+    listing = versions(side.wire, root.prefix, after, size)
     grouped = _grouped(listing.entries, root)
     if listing.more is None:
         return KeysPage(grouped, None)

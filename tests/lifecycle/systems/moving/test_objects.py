@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from lifecycle.participation.digests import of_object
 from lifecycle.systems import registry
 from lifecycle.systems.base import Permanent
-from lifecycle.systems.movable import Kind
+from lifecycle.systems.movable import Kind, Side
 from lifecycle.systems.s3.moves import large
 from lifecycle.systems.s3.moving import S3Mover
 from tests.lifecycle.systems.moving.world import BLUE, GREEN, MAP, World, differences, whole
@@ -162,3 +164,25 @@ def test_a_legal_hold_moves_with_its_object(world: World, mover: S3Mover) -> Non
     )
     assert there["ObjectLockLegalHoldStatus"] == "ON"
     assert differences(mover.compare) == []
+
+
+def test_a_throttled_copy_keeps_to_its_rates_and_ends_its_slices(world: World) -> None:
+    for number in range(30):
+        world.blue.put(world.key(f"o{number:02}"), b"x" * 1000)
+    move = world.move("s3")
+    for limit in ({"objects_per_second": "10"}, {"bytes_per_second": "10000"}):
+        slow = S3Mover(replace(move, source=Side(BLUE, {**move.source.place, **limit})), MAP)
+        began = time.monotonic()
+        try:
+            first = slow.copy(None, 0.1)
+            if "objects_per_second" in limit:
+                assert first.cursor is not None, "a slice ends long before the copy"
+            while first.cursor is not None:
+                first = slow.copy(first.cursor, 60)
+            # The first second's worth is free.
+            assert time.monotonic() - began > 1.8, limit
+            assert differences(slow.compare) == []
+            for key in (world.key(f"o{number:02}") for number in range(30)):
+                world.green.drop_versions(key)
+        finally:
+            slow.close()

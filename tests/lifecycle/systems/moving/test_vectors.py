@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from lifecycle.participation.digests import of_vector
 from lifecycle.systems.base import Permanent
-from lifecycle.systems.movable import Kind
+from lifecycle.systems.movable import Kind, Side
 from lifecycle.systems.pinecone.moves.store import UPSERT_BYTES, bodies
 from lifecycle.systems.pinecone.moving import PineconeMover
-from tests.lifecycle.systems.moving.world import GREEN, MAP, World, differences, whole
+from tests.lifecycle.systems.moving.world import BLUE, GREEN, MAP, World, differences, whole
 
 
 @pytest.fixture
@@ -106,3 +107,17 @@ def test_upserts_stay_within_number_and_size() -> None:
     assert sum(body.count(b'"id"') for body in made) == 300
     assert max(map(len, made)) <= UPSERT_BYTES
     assert len(list(bodies("ns", ({"id": str(n), "values": [1.0]} for n in range(2_001))))) == 3
+
+
+def test_a_throttled_copy_keeps_to_its_rate(world: World) -> None:
+    world.blue.upsert(world.namespace, [world.vector(f"slow{n}") for n in range(600)])
+    _settled(world, "slow0")
+    move = world.move("pinecone")
+    limited = {**move.source.place, "vectors_per_second": "200"}
+    slow, began = PineconeMover(replace(move, source=Side(BLUE, limited)), MAP), time.monotonic()
+    try:
+        whole(slow.copy)
+        assert time.monotonic() - began > 1.8, "the first second's worth is free, the rest takes its time"
+        assert differences(slow.compare) == []
+    finally:
+        slow.close()

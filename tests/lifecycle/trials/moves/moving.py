@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from typing import Any
 import httpx
 import psycopg2
 
-from demo.load.checking import check
+from demo.load.checking import Missing, check
 from demo.load.ledger import Entry, entries
 from demo.stack import control
 from demo.stack.place import CHECKOUT
 from tests.lifecycle.trials.live import Live
+from tests.lifecycle.watchdog.test_dead import family
 
 BLUE, GREEN = "us-east-1", "us-west-2"
 OURS = ("watchdog", "applier", "qcluster")
@@ -78,14 +79,14 @@ class Moving:
                 each.wait(10)
         self.processes.clear()
 
-    def begin(self, *more: str) -> None:
+    def begin(self, *more: str, soak: str = "safe") -> None:
         """A new tenant under load, and its move, started."""
         self.tenant, _ = self.live.tenant("ada", "bob")
         load = ("--tenant", self.tenant, "--rate", "10", "--threads", "8", "--seconds", "900")
         self.start("load", "-m", "demo.load", *load, "--ledger", str(self.ledger))
         plan = self.live.ask(
-            "migration", "plan", "--tenant", self.tenant, "--to", GREEN, "--as", "engineer", "--soak", "safe",
-            "--no-prometheus", "--steps", "50,100", "--step-seconds", "2", "--soak-seconds", "20",
+            "migration", "plan", "--tenant", self.tenant, "--to", GREEN, "--as", "engineer", "--soak", soak,
+            "--no-prometheus", "--steps", "50,100", "--step-seconds", "2", "--soak-seconds", "5",
             "--gates", '{"floor_ms": 800}', *more,
         )  # fmt: skip
         self.move = plan["id"]
@@ -119,23 +120,34 @@ class Moving:
         elif fault in IN_APP:
             body = {"kind": fault, "tenant": self.tenant, "ms": 3000}
             self._faults("POST", body)
+        elif fault == "dead":
+            control.stop(self.live.run_dir, f"postgres-{GREEN}")
         else:
-            for name in self._servers(fault):
-                control.signal_server(self.live.run_dir, name, signal.SIGSTOP)
+            self._signal(fault, signal.SIGSTOP)
         return at
 
     def heal(self, fault: str) -> None:
-        """Takes the fault away."""
+        """Takes the fault away: what slept is woken."""
         if fault in IN_APP:
             self._faults("DELETE", None)
+        elif fault == "dead":
+            control.start(self.live.run_dir, f"postgres-{GREEN}")
         elif fault not in OURS:
-            for name in self._servers(fault):
-                control.signal_server(self.live.run_dir, name, signal.SIGCONT)
+            self._signal(fault, signal.SIGCONT)
 
-    def _servers(self, fault: str) -> list[str]:
-        """Fault `database`: green's PostgreSQL hangs; `region`: all of green's servers that have a state."""
-        names = [f"postgres-{GREEN}"]
-        return names if fault == "database" else [*names, f"app-{GREEN}", f"s3-{GREEN}", f"pinecone-{GREEN}"]
+    def _signal(self, fault: str, number: signal.Signals) -> None:
+        """Fault `shut`: green's PostgreSQL takes no new sessions; `database`: it hangs; `region`: all of green that has
+        a state, and the application."""
+        database = f"postgres-{GREEN}"
+        others = [f"app-{GREEN}", f"s3-{GREEN}", f"pinecone-{GREEN}"] if fault == "region" else []
+        for name in others:
+            control.signal_server(self.live.run_dir, name, number)
+        main = next(
+            int(each["pid"]) for each in control.status(self.live.run_dir) if each["name"] == database
+        )
+        for pid in [main] if fault == "shut" else family(main):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def _faults(self, method: str, body: Any) -> None:
         url = f"{self.stack['regions'][GREEN]['app']}/_faults"
@@ -158,14 +170,34 @@ class Moving:
         failed = [each.at for each in told if each.failed]
         return min(blue, default=float("inf")) - fault, max(failed, default=fault) - fault
 
-    def missing(self) -> int:
+    def reading(self) -> dict[str, Any]:
+        """The newest reading of both sides, and `at`, when it was taken (seconds since 1970)."""
+        with closing(psycopg2.connect(self.stack["control"])) as line, line.cursor() as cursor:
+            cursor.execute(
+                "SELECT data, extract(epoch FROM at)::float8 FROM lifecycle_reading WHERE migration_id = %s"
+                " ORDER BY id DESC LIMIT 1",
+                [self.move],
+            )
+            data, at = cursor.fetchone() or ({}, time.time())
+            return {**data, "at": at}
+
+    def two_owners(self) -> int:
+        """Writes that green acknowledged although they began after a write that blue acknowledged after the flip."""
+        kept = [each for each in entries(self.ledger) if each.acknowledged]
+        flipped = min((each.at for each in kept if each.owner == GREEN), default=float("inf"))
+        back = min(
+            (each.at for each in kept if each.owner == BLUE and _began(each) > flipped), default=float("inf")
+        )
+        return sum(1 for each in kept if each.owner == GREEN and _began(each) > back)
+
+    def missing(self) -> list[Missing]:
         """Ends the load; acknowledged writes that the owner does not have."""
         load = self.processes.pop("load")
         load.terminate()
         load.wait(30)
         owner = {row for row in self._owners() if row}
         assert len(owner) == 1, f"owners of the tenant: {owner}"
-        return len(check(self.ledger, self.stack, self.tenant, owner.pop()))
+        return check(self.ledger, self.stack, self.tenant, owner.pop())
 
     def _owners(self) -> list[str]:
         return [
