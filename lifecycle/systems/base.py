@@ -6,6 +6,7 @@ read-only), `place.py` (its address from an environment's settings). `registry.p
 
 from __future__ import annotations
 
+import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -177,6 +178,27 @@ class Gate(Protocol):
 
     def remaining(self) -> float:
         """Seconds until the deadline, at least 0. Use as timeout of the send, so that the server stops too."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedGate:
+    """A gate that several threads ask in turn: it speaks over one database connection."""
+
+    gate: Gate
+    lock: threading.Lock
+
+    @property
+    def deadline(self) -> datetime:
+        return self.gate.deadline
+
+    def check(self) -> None:
+        """As the gate's own, one thread at a time."""
+        with self.lock:
+            self.gate.check()
+
+    def remaining(self) -> float:
+        """As the gate's own."""
+        return self.gate.remaining()
 
 
 class BatchOver(Exception):

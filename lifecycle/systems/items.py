@@ -6,7 +6,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, groupby
-from typing import overload
+from typing import Any, overload
+
+import orjson
 
 from lifecycle.systems.base import Action, Item
 
@@ -100,3 +102,13 @@ def _runs(items: Iterable[Item]) -> Iterator[Run]:
         listed = list(group)
         sizes = [each.size for each in listed] if any(each.size for each in listed) else ()
         yield Run(kind, category, action, [each.key for each in listed], sizes)
+
+
+def columns(keys: Iterable[str], width: int) -> list[list[Any]] | None:
+    """The parts of JSON keys of `width` plain parts each, place by place; None where their number differs.
+
+    One flat parse: a small list for each key keeps the garbage collector busy for longer than everything else takes.
+    """
+    bodies = [key[1:-1] for key in keys]
+    flat: list[Any] = orjson.loads(f"[{','.join(bodies)}]")
+    return [flat[at::width] for at in range(width)] if len(flat) == width * len(bodies) else None

@@ -26,6 +26,7 @@ from lifecycle.systems.base import (
     Permanent,
     Planted,
     Scope,
+    SharedGate,
     Subject,
     Tally,
     Transient,
@@ -213,7 +214,7 @@ class PineconeEraser:
         if over.is_set():
             return 0, None
         try:
-            answer = self._index(run.index).delete(run.namespace, run.ids, _Shared(gate, self._asking))
+            answer = self._index(run.index).delete(run.namespace, run.ids, SharedGate(gate, self._asking))
             self._note(run.index, run.namespace, answer.written, run.ids)
         except Exception as error:
             over.set()
@@ -297,25 +298,6 @@ def _read_ahead(finder: Finder, until: float) -> deque[_Step]:
         steps.append((state, keys, following))
         state = following
     return steps
-
-
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """A gate that several threads ask in turn: it speaks over one database connection."""
-
-    gate: Gate
-    lock: threading.Lock
-
-    @property
-    def deadline(self) -> Any:
-        return self.gate.deadline
-
-    def check(self) -> None:
-        with self.lock:
-            self.gate.check()
-
-    def remaining(self) -> float:
-        return self.gate.remaining()
 
 
 def all_namespaces(index: Index) -> Iterator[str]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from json.encoder import encode_basestring_ascii
 
-import orjson
+from lifecycle.systems.items import columns
 
 VECTOR, BACKUP = "vector", "backup"
 
@@ -23,9 +23,11 @@ def vector_keys(index: str, namespace: str, ids: Iterable[str]) -> list[str]:
 
 
 def vector_parts(keys: Iterable[str]) -> list[tuple[str, str, str]]:
-    """Index, namespace and id of many item keys, in one flat parse: a list for each keeps the garbage collector busy."""
-    flat: list[str] = orjson.loads(f"[{','.join([key[1:-1] for key in keys])}]")
-    return list(zip(flat[0::3], flat[1::3], flat[2::3], strict=True))
+    """Index, namespace and id of many item keys. Raises ValueError where one is no vector's."""
+    parts = columns(keys, 3)
+    if parts is None:
+        raise ValueError("The key of a vector has three parts.")
+    return list(zip(*parts, strict=True))
 
 
 def backup_key(index: str, backup: str) -> str:

@@ -13,6 +13,7 @@ import orjson
 
 from lifecycle.datamap.model import Table
 from lifecycle.systems.base import Permanent
+from lifecycle.systems.items import columns
 from lifecycle.systems.postgresql.catalog import Relation
 from lifecycle.systems.postgresql.session import array, q
 
@@ -55,14 +56,14 @@ class RowKey:
 
     def among(self, a: str, keys: list[str]) -> tuple[str, dict[str, str]]:
         """SQL and parameters: the row `a` is one of `keys`."""
-        columns = _columns(keys, len(self.columns) or 2)
+        parts = _columns(keys, len(self.columns) or 2)
         if not self.columns:
-            params = {"keys0": array(columns[0]), "keys1": array(sorted(set(columns[1])))}
+            params = {"keys0": array(parts[0]), "keys1": array(sorted(set(parts[1])))}
             return f"({a}.ctid = ANY(%(keys0)s::tid[]) AND md5({a}::text) = ANY(%(keys1)s::text[]))", params
         if len(self.columns) == 1:
-            values = array(columns[0])
+            values = array(parts[0])
             return f"{a}.{q(self.columns[0])} = ANY(%(keys0)s::{self.types[0]}[])", {"keys0": values}
-        params = {f"keys{i}": array(column) for i, column in enumerate(columns)}
+        params = {f"keys{i}": array(column) for i, column in enumerate(parts)}
         lists = ", ".join(f"%(keys{i})s::{kind}[]" for i, kind in enumerate(self.types))
         return f"({self.order(a)}) IN (SELECT * FROM unnest({lists}))", params
 
@@ -73,15 +74,9 @@ def values_of(key: str) -> list[str]:
 
 
 def _columns(keys: list[str], width: int) -> list[list[str]]:
-    """The values of many keys, column by column.
-
-    Keys of strings alone are parsed as one flat list: thousands of small lists keep the garbage collector busy for
-    longer than everything else takes.
-    """
-    if not any(map(is_named, keys)):
-        flat = orjson.loads(f"[{','.join([key[1:-1] for key in keys])}]")
-        if len(flat) == width * len(keys):
-            return [flat[at::width] for at in range(width)]
+    """The values of many keys, column by column."""
+    if not any(map(is_named, keys)) and (found := columns(keys, width)) is not None:
+        return found
     rows = _all_values(keys)
     if any(len(row) < width for row in rows):
         raise Permanent("A key of the manifest has fewer columns than its table's key.")

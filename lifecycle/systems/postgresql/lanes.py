@@ -5,33 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
 
-from lifecycle.systems.base import BatchOver, Gate, Tally, Transient
+from lifecycle.systems.base import BatchOver, Gate, SharedGate, Tally, Transient
 from lifecycle.systems.items import Run
 
 LANES = ("write", "write beside")
 LEAST = 1_000  # keys in a lane; fewer are not worth a second transaction
-
-
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """A gate that both lanes ask in turn: it speaks over one database connection."""
-
-    gate: Gate
-    lock: threading.Lock
-
-    @property
-    def deadline(self) -> datetime:
-        return self.gate.deadline
-
-    def check(self) -> None:
-        with self.lock:
-            self.gate.check()
-
-    def remaining(self) -> float:
-        return self.gate.remaining()
 
 
 class Lanes:
@@ -51,7 +30,7 @@ class Lanes:
             self._pool = ThreadPoolExecutor(len(LANES), thread_name_prefix="lane")
         middle = (len(run.keys) + 1) // 2
         halves = (run.part(0, middle), run.part(middle, len(run.keys)))
-        shared = _Shared(gate, threading.Lock())
+        shared = SharedGate(gate, threading.Lock())
         futures = [
             self._pool.submit(work, half, shared, use) for half, use in zip(halves, LANES, strict=True)
         ]

@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from lifecycle.systems.base import Permanent, Transient
+from lifecycle.systems.items import columns
 
 Client = Any  # redis.Redis: its stubs mix synchronous and asynchronous answers
 
@@ -113,12 +114,11 @@ def item_parts(keys: Sequence[str]) -> list[list[Any]]:
 
 
 def flat_parts(keys: Sequence[str], width: int) -> list[list[Any]] | None:
-    """The parts of item keys of `width` parts each, place by place, without a list for each; None where they differ."""
+    """The parts of item keys of `width` parts each, place by place; None where they differ."""
     try:
-        flat = orjson.loads(f"[{','.join([key[1:-1] for key in keys])}]")
+        return columns(keys, width)
     except orjson.JSONDecodeError:  # bytes that are not UTF-8 stand as lone surrogates
         return None
-    return [flat[at::width] for at in range(width)] if len(flat) == width * len(keys) else None
 
 
 def plain_names(number: int, keys: Sequence[str]) -> list[bytes] | None:

@@ -18,16 +18,10 @@ import pytest
 from django.db import connection
 
 from demo.stack import control
-from tests.lifecycle.watchdog.pair import BLUE, GREEN, TENANT, Pair
-from tests.lifecycle.watchdog.scene import Scene, playing, until
+from tests.lifecycle.watchdog.pair import BLUE, GREEN, TENANT
+from tests.lifecycle.watchdog.scene import Scene, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def scene(pair: Pair, tmp_path: Path) -> Iterator[Scene]:
-    with playing(pair, tmp_path) as made:
-        yield made
 
 
 @contextmanager

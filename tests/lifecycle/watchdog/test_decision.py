@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lifecycle.traffic.haproxy import HAProxy
-from tests.lifecycle.watchdog.pair import BLUE, TENANT, Pair
-from tests.lifecycle.watchdog.scene import Scene, playing, until
+from tests.lifecycle.watchdog.pair import BLUE, TENANT
+from tests.lifecycle.watchdog.scene import Scene, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def scene(pair: Pair, tmp_path: Path) -> Iterator[Scene]:
-    with playing(pair, tmp_path) as made:
-        yield made
 
 
 @pytest.mark.chaos  # a limit in milliseconds says nothing on a busy machine

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from lifecycle.models import Reading
 from tests.lifecycle.traffic.edge import free_port
-from tests.lifecycle.watchdog.pair import Pair
-from tests.lifecycle.watchdog.scene import Scene, playing, until
+from tests.lifecycle.watchdog.scene import Scene, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def scene(pair: Pair, tmp_path: Path) -> Iterator[Scene]:
-    with playing(pair, tmp_path) as made:
-        yield made
 
 
 def test_without_a_word_from_the_load_balancer_it_is_held_and_then_goes_back(scene: Scene) -> None:

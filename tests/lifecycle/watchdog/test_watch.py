@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -13,16 +11,10 @@ from lifecycle.systems.base import Permanent
 from lifecycle.traffic.base import Split
 from lifecycle.traffic.haproxy import HAProxy
 from lifecycle.watchdog.state import Book
-from tests.lifecycle.watchdog.pair import BLUE, GREEN, TENANT, Pair
-from tests.lifecycle.watchdog.scene import Scene, playing, until
+from tests.lifecycle.watchdog.pair import BLUE, GREEN, TENANT
+from tests.lifecycle.watchdog.scene import Scene, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def scene(pair: Pair, tmp_path: Path) -> Iterator[Scene]:
-    with playing(pair, tmp_path) as made:
-        yield made
 
 
 def split(scene: Scene) -> Split:
