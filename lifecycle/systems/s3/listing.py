@@ -24,6 +24,7 @@ class Listed:
     mark: str
     size: int = 0
     dated: str = ""
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,8 @@ def _entries(root: ET.Element, mark: str) -> list[Listed]:
         values: dict[str, Any] = {_name(child): child.text or "" for child in element}
         key = unquote_plus(values["Key"]) if encoded else values["Key"]
         dated = values.get("LastModified") or values.get("Initiated", "")
-        found.append(Listed(kind, key, values.get(mark, ""), int(values.get("Size") or 0), dated))
+        size, etag = int(values.get("Size") or 0), values.get("ETag", "").strip('"')
+        found.append(Listed(kind, key, values.get(mark, ""), size, dated, etag))
     return found
 
 

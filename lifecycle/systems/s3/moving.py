@@ -1,7 +1,8 @@
-"""A tenant's objects from one region's bucket to the other's: every version in its order, verified by reading back.
+"""A tenant's objects from one region's bucket to the other's: every version in its order, each proven.
 
-Copies go through our own pool: byte for byte, with metadata, tags and delete markers, each read back and hashed. It is
-faster on small objects than rclone without verification (docs/benchmarks.md); large ones go through s5cmd.
+Copies go through our own pool: byte for byte, with metadata, tags and delete markers. A version counts as stored once the
+server's answer names the MD5 of what was sent; where its ETag is none, and for the first of each form of description, it is
+read back and hashed. Large ones go through s5cmd. How it compares with rclone: docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from lifecycle.systems.s3.moves import cleaning, planning
 from lifecycle.systems.s3.moves.comparing import Comparison
 from lifecycle.systems.s3.moves.follower import S3Follower
 from lifecycle.systems.s3.moves.keys import History, Version
-from lifecycle.systems.s3.moves.pages import PAGE, beside, page
+from lifecycle.systems.s3.moves.pages import PAGE, both
 from lifecycle.systems.vacating import flowing, refuse
 
 PASSES = 5
@@ -138,8 +139,9 @@ class S3Mover:
 
     def _copy_page(self, state: dict[str, Any]) -> dict[str, Any]:
         root: Root = self.roots[state["root"]]
-        found = page(self.pair.source, root, state["after"], self.pace.part(PAGE))
-        have = beside(self.pair.target, root, list(found.keys), state["after"], exact=state["pass"] > 1)
+        source, target = self.pair.source, self.pair.target
+        size, exact = self.pace.part(PAGE), state["pass"] > 1
+        found, have = both(self.pool, source, target, root, state["after"], size, exact=exact)
         todo = [key for key, mine in found.keys.items() if not _stands(mine, have.get(key, _NOTHING))]
         moved = self._copy_keys(todo, found.keys, have)
         ready = (
@@ -166,14 +168,16 @@ class S3Mover:
             known = held.known(keys) if held is not None else {}
             wanted = [key for key in keys if key not in known or known[key].op != "delete"]
             return sum(
-                self.pool.map(lambda key: self._copy_key(key, mine[key], have.get(key, _NOTHING)), wanted)
+                self.pool.map(
+                    lambda key: self._copy_key(key, mine[key], have.get(key, _NOTHING), key in known), wanted
+                )
             )
 
-    def _copy_key(self, key: str, mine: History, theirs: History) -> int:
+    def _copy_key(self, key: str, mine: History, theirs: History, known: bool) -> int:
         self.pace.take(1)
         self.bytes.take(sum(version.size for version in mine))
-        # The applier may have been quicker.
-        if not theirs and (self.here is None or not self.pair.target.client.look(key)[0]):
+        # The applier may have been quicker with what the rows name; while the keys are held it can't be.
+        if not theirs and not (known and self.pair.target.client.look(key)[0]):
             return self.pair.append(key, mine)
         return self.pair.follow(key)[0]
 

@@ -31,7 +31,18 @@ _KEPT = (
     "x-amz-storage-class", "x-amz-website-redirect-location",
 )  # fmt: skip
 LOCKS = ("x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold")
+_PLAIN = re.compile("[0-9a-f]{32}")
+_READINGS = 3
 _WRONG = ("NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A version as the server says it stored it. `proven`: its ETag is the MD5 of the bytes that were sent."""
+
+    id: str
+    etag: str
+    proven: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +70,22 @@ class Client:
         self._lines: list[Line] = []
 
     def read(self, key: str, version: str = "") -> Content | None:
-        """One version (the current one without `version`); None where it is not there."""
-        reply = self.ask("GET", key, {"versionId": version} if version else {})
-        if reply.status in (404, 405):  # 405: a delete marker
-            return None
-        _accept(reply, 200)
-        kept = _kept(reply.headers)
-        tagged = reply.headers.get("x-amz-tagging-count", "0") != "0"
-        return Content(reply.body, kept, hashlib.sha256(reply.body).hexdigest(), tagged)
+        """One version (the current one without `version`); None where it is not there.
+
+        Bytes that are not those of a plain MD5 in the ETag count once a second reading has the same.
+        """
+        first: str | None = None
+        for _ in range(_READINGS):
+            reply = self.ask("GET", key, {"versionId": version} if version else {})
+            if reply.status in (404, 405):  # 405: a delete marker
+                return None
+            _accept(reply, 200)
+            sha256 = hashlib.sha256(reply.body).hexdigest()
+            if sha256 == first or not _doubtful(reply):
+                tagged = reply.headers.get("x-amz-tagging-count", "0") != "0"
+                return Content(reply.body, _kept(reply.headers), sha256, tagged)
+            first = sha256
+        raise Transient("An object was read differently each time; try again, then check the object storage.")
 
     def look(self, key: str) -> tuple[bool, dict[str, str] | None]:
         """Whether the bucket (one that keeps versions) knows a key at all, and what a reader's HEAD tells."""
@@ -101,16 +120,17 @@ class Client:
         if hold == "ON":
             self._set(key, version, "legal-hold", "<LegalHold><Status>ON</Status></LegalHold>")
 
-    def write(self, key: str, content: Content, tags: str = "") -> str:
-        """Stores a version; returns its id. The server checks the bytes against their sha256."""
+    def write(self, key: str, content: Content, tags: str = "") -> Written:
+        """Stores a version. The server checks the bytes against their sha256."""
         headers = dict(content.headers)
         if tags:
             headers["x-amz-tagging"] = tags
         if any(name in headers for name in LOCKS):  # S3 takes no lock without it
-            headers["content-md5"] = _md5(content.body)
+            headers["content-md5"] = base64.b64encode(_md5(content.body)).decode()
         reply = self.ask("PUT", key, {}, headers, content.body, content.sha256)
         _accept(reply, 200)
-        return reply.headers.get("x-amz-version-id", "")
+        etag = reply.headers.get("etag", "").strip('"')
+        return Written(reply.headers.get("x-amz-version-id", ""), etag, etag == _md5(content.body).hex())
 
     def tags(self, key: str, version: str = "") -> str:
         """The tags of a version in the form of the x-amz-tagging header, "" for none."""
@@ -179,7 +199,11 @@ class Client:
     def _set(self, key: str, version: str, what: str, document: str) -> None:
         body = document.encode()
         query = {what: "", **({"versionId": version} if version else {})}
-        _accept(self.ask("PUT", key, query, {"content-md5": _md5(body)}, body), 200, 204)
+        _accept(
+            self.ask("PUT", key, query, {"content-md5": base64.b64encode(_md5(body)).decode()}, body),
+            200,
+            204,
+        )
 
     def _line(self) -> Line:
         line: Line | None = getattr(self._local, "line", None)
@@ -268,8 +292,20 @@ def _kept(headers: Mapping[str, str]) -> dict[str, str]:
     return kept | ({LOCKS[2]: hold} if hold == "ON" else {})
 
 
-def _md5(body: bytes) -> str:
-    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+def _md5(body: bytes) -> bytes:
+    return hashlib.md5(body, usedforsecurity=False).digest()
+
+
+def _doubtful(reply: Reply) -> bool:
+    """Whether an ETag has the form of an MD5 and is not the body's (nor one of a version that AWS KMS encrypted)."""
+    etag = reply.headers.get("etag", "").strip('"')
+    return bool(_PLAIN.fullmatch(etag)) and _md5(reply.body).hex() != etag and not _encrypted(reply.headers)
+
+
+def _encrypted(headers: Mapping[str, str]) -> bool:
+    """Whether an ETag is no MD5 since the version lies encrypted by KMS or the customer's own key."""
+    by = headers.get("x-amz-server-side-encryption", "")
+    return by.startswith("aws:kms") or "x-amz-server-side-encryption-customer-algorithm" in headers
 
 
 def _accept(reply: Reply, *wanted: int) -> None:

@@ -18,7 +18,7 @@ from lifecycle.systems.ledger import Change, Ledger
 from lifecycle.systems.movable import Difference, Kind
 from lifecycle.systems.s3.layout import Root
 from lifecycle.systems.s3.moves.keys import History, Pair, live
-from lifecycle.systems.s3.moves.pages import beside, page
+from lifecycle.systems.s3.moves.pages import both
 
 PATIENCE = 10.0  # seconds that the applier is given for what it owes, before it counts as a difference
 YOUNG = 3.0  # seconds in which a write may not have been committed or announced yet
@@ -91,8 +91,7 @@ class Comparison:
         here, other = (
             (self._pair.source, self._pair.target) if forth else (self._pair.target, self._pair.source)
         )
-        listing = page(here, root, state["after"])
-        have = beside(other, root, list(listing.keys), state["after"])
+        listing, have = both(self._pool, here, other, root, state["after"])
         if forth:
             judged: Callable[[str], bool] = lambda key: self._differs(  # noqa: E731 - mapped over the pool
                 key, listing.keys[key], have.get(key, _NOTHING)

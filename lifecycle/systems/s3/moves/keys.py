@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lifecycle.systems.base import Transient
 from lifecycle.systems.s3.kinds import MARKER
 from lifecycle.systems.s3.listing import Listed, versions
 from lifecycle.systems.s3.moves import large
-from lifecycle.systems.s3.moves.client import Client, Content, Listings, names_of
+from lifecycle.systems.s3.moves.client import Client, Listings, names_of
 
 _REMEMBERED = 100_000
 _LOOKS = 3
@@ -27,6 +27,7 @@ class Version:
     marker: bool
     size: int
     dated: str
+    etag: str = ""
 
 
 History = tuple[Version, ...]  # oldest first
@@ -56,12 +57,11 @@ class Side:
         """What a version is, from its bytes: sha256 of content, and of what describes it. "" where it is gone."""
         if version.marker:
             return "marker"
-        slot = (str(self.place["endpoint"]), self.client.bucket, key, version.id)
-        known = _PRINTS.get(slot) if version.id != "null" else None
+        known = _PRINTS.get(self._slot(key, version)) if version.id != "null" else None
         if known is None:
-            known = self._look(key, version)
-            if known and version.id != "null":
-                _PRINTS.put(slot, known)
+            known = self.look(key, version)
+            if known:
+                self.remember(key, version, known)
         return known
 
     def close(self) -> None:
@@ -69,7 +69,8 @@ class Side:
         self.client.close()
         self.wire.close()
 
-    def _look(self, key: str, version: Version) -> str:
+    def look(self, key: str, version: Version) -> str:
+        """What a version is, read now."""
         if version.size >= large.LARGE:
             head = self.client.head(key, version.id)
             return fingerprint(large.digest(self.place, key, version.id), head) if head is not None else ""
@@ -82,21 +83,27 @@ class Side:
     def remember(self, key: str, version: Version, found: str) -> None:
         """Keeps a print that was just seen."""
         if version.id and version.id != "null":
-            _PRINTS.put((str(self.place["endpoint"]), self.client.bucket, key, version.id), found)
+            _PRINTS.put(self._slot(key, version), found)
+
+    def _slot(self, key: str, version: Version) -> _Slot:
+        return str(self.place["endpoint"]), self.client.bucket, key, version.id, version.etag
+
+
+_Slot = tuple[str, str, str, str, str]
 
 
 class _Prints:
-    """The newest prints seen in this process."""
+    """The newest prints seen in this process. A version whose ETag is another one than before is not known."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: OrderedDict[tuple[str, str, str, str], str] = OrderedDict()
+        self._kept: OrderedDict[_Slot, str] = OrderedDict()
 
-    def get(self, slot: tuple[str, str, str, str]) -> str | None:
+    def get(self, slot: _Slot) -> str | None:
         with self._lock:
             return self._kept.get(slot)
 
-    def put(self, slot: tuple[str, str, str, str], found: str) -> None:
+    def put(self, slot: _Slot, found: str) -> None:
         with self._lock:
             self._kept[slot] = found
             while len(self._kept) > _REMEMBERED:
@@ -108,7 +115,7 @@ _PRINTS = _Prints()
 
 def history(entries: Iterable[Listed]) -> History:
     """Entries of one key, newest first as listings give them, as its history."""
-    found = [Version(each.mark, each.kind == MARKER, each.size, each.dated) for each in entries]
+    found = [Version(each.mark, each.kind == MARKER, each.size, each.dated, each.etag) for each in entries]
     return tuple(reversed(found))
 
 
@@ -129,6 +136,7 @@ class Pair:
 
     def __init__(self, source: Side, target: Side) -> None:
         self.source, self.target = source, target
+        self._kept: set[Hashable] = set()  # forms of descriptions that the target was seen to keep
 
     def agree(self, key: str, mine: History, theirs: History) -> int:
         """How many versions from the first on are the same on both sides, by content."""
@@ -142,7 +150,7 @@ class Pair:
         return same
 
     def append(self, key: str, missing: Sequence[Version]) -> int:
-        """Copies versions of the source, in their order, as the target's newest; returns bytes. Each is read back."""
+        """Copies versions of the source, in their order, as the target's newest; returns bytes. Each is proven."""
         return sum(self._one(key, version) for version in missing)
 
     def level(self, key: str) -> int:
@@ -185,12 +193,14 @@ class Pair:
         self.source.remember(key, version, wanted)
         for _ in range(_LOOKS):
             made = self.target.client.write(key, content, tags)
-            back = self.target.client.read(key, made)
-            if back is not None and fingerprint(back.sha256, back.headers, tags) == wanted:
-                self.target.remember(key, Version(made, False, version.size, ""), wanted)
+            stored = Version(made.id, False, version.size, "", made.etag)
+            form = _form(content.headers, tags)
+            if (made.proven and form in self._kept) or self.target.look(key, stored) == wanted:
+                self._kept |= {form} - {None}
+                self.target.remember(key, stored, wanted)
                 return len(content.body)
-            if made and made != "null":
-                self.target.client.remove(key, made)
+            if made.id and made.id != "null":
+                self.target.client.remove(key, made.id)
         raise Transient("An object read back from the target was not what was written; try again.")
 
     def _large(self, key: str, version: Version) -> int:
@@ -209,6 +219,9 @@ class Pair:
         return version.size
 
 
-def content_of(body: bytes, headers: Mapping[str, str]) -> Content:
-    """A content to be written."""
-    return Content(body, headers, hashlib.sha256(body).hexdigest(), False)
+def _form(headers: Mapping[str, str], tags: str) -> Hashable:
+    """What descriptions that a server keeps alike have in common; None for one that is looked at for itself."""
+    described = {name: headers[name] for name in names_of(headers)}
+    if tags or not all(value.isascii() and value == " ".join(value.split()) for value in described.values()):
+        return None
+    return frozenset((name, "" if name.startswith("x-amz-meta-") else described[name]) for name in described)

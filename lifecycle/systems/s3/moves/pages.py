@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -37,22 +38,46 @@ def page(side: Side, root: Root, after: dict[str, str] | None, size: int = PAGE)
     return KeysPage(grouped, {"key-marker": before})
 
 
+def both(
+    pool: Executor,
+    here: Side,
+    other: Side,
+    root: Root,
+    after: dict[str, str] | None,
+    size: int = PAGE,
+    *,
+    exact: bool = False,
+) -> tuple[KeysPage, dict[str, History]]:
+    """One page of `here`, and what `other` has of its keys (see `beside`); both servers list at the same time."""
+    first = pool.submit(page, other, root, after)
+    try:
+        listing = page(here, root, after, size)
+    finally:
+        stretch = first.result()
+    return listing, beside(other, root, list(listing.keys), after, stretch, exact=exact)
+
+
 def beside(
-    side: Side, root: Root, keys: Sequence[str], after: dict[str, str] | None, *, exact: bool = False
+    side: Side,
+    root: Root,
+    keys: Sequence[str],
+    after: dict[str, str] | None,
+    stretch: KeysPage,
+    *,
+    exact: bool = False,
 ) -> dict[str, History]:
     """What `side` has of `keys`, one page of the other side. Keys that it has nothing of are left out.
 
-    A look at the same stretch of its listing; keys that it does not show there are asked for one by one. Where the
-    stretch reached the end, only with `exact`: servers do not order listings alike, so that a key may lie elsewhere.
+    `stretch` is its listing from `after` on, which is followed a little; keys that it does not show are asked for one by
+    one. Where it reached the end, only with `exact`: servers do not order listings alike, so that a key may lie elsewhere.
     """
     wanted, found = set(keys), dict[str, History]()
-    marker = after
-    for _ in range(_WINDOWS):
-        listing = page(side, root, marker)
-        found |= {key: value for key, value in listing.keys.items() if key in wanted}
-        marker = listing.more
-        if marker is None or len(found) == len(wanted):
+    for window in range(_WINDOWS):
+        found |= {key: value for key, value in stretch.keys.items() if key in wanted}
+        marker = stretch.more
+        if marker is None or len(found) == len(wanted) or window == _WINDOWS - 1:
             break
+        stretch = page(side, root, marker)
     if marker is None and (after is None or not exact):
         return found
     for key in wanted - set(found):
