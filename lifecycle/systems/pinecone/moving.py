@@ -7,8 +7,11 @@ object storage; list, fetch and upsert need neither and keep ids, values and met
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from lifecycle.datamap.model import DataMap
@@ -24,9 +27,20 @@ from lifecycle.systems.pinecone.moves.store import Store, digest, key_of, split
 from lifecycle.systems.pinecone.wire import Index, Wire
 from lifecycle.systems.vacating import OpenBatch, flowing, refuse
 
-PAGES = 10  # listed pages (100 ids each) that are moved together: one upsert's worth
+PAGES = 5  # listed pages (100 ids each) that are moved together, in one upsert
+LANES = 2  # such parts on their way while the next is listed; each holds its keys
 _METADATA = 256  # bytes of metadata guessed for each vector
 _GONE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What was copied together: vectors looked at, bytes, and the number (LSN) of the last write."""
+
+    namespace: str
+    number: int
+    moved: int
+    written: int | None
 
 
 class PineconeMover:
@@ -66,12 +80,7 @@ class PineconeMover:
 
     def copy(self, cursor: Any, seconds: float) -> Progress:
         """Copies for at most `seconds` (a thousand vectors more)."""
-        ends = time.monotonic() + seconds
-        state = dict(cursor) if cursor else self._first()
-        while state["namespace"] < len(self.namespaces):
-            state = self._copy_pages(state)
-            if time.monotonic() >= ends:
-                break
+        state = self._copy_parts(dict(cursor) if cursor else self._first(), time.monotonic() + seconds)
         if state["namespace"] < len(self.namespaces):
             return self._progress(state, state)
         for name, written in state["written"].items():
@@ -186,26 +195,40 @@ class PineconeMover:
         total = self.size()["items"]
         return {"namespace": 0, "token": None, "done": 0, "bytes": 0, "total": total, "written": {}}
 
-    def _copy_pages(self, state: dict[str, Any]) -> dict[str, Any]:
-        namespace = self.namespaces[state["namespace"]]
+    def _copy_parts(self, state: dict[str, Any], ends: float) -> dict[str, Any]:
+        """Part after part until `ends`, one at least: parts are fetched and stored while the next ones are listed.
+
+        What is returned counts every part before it as arrived.
+        """
+        listed, begun = state, False
+        # A slow copy would hold keys for longer.
+        lanes = 1 if self.pace.per_second else LANES
+        ahead: deque[tuple[dict[str, Any], Future[_Part]]] = deque()
+        with ThreadPoolExecutor(lanes, thread_name_prefix="pinecone-copy") as pool:
+            while True:
+                more = listed["namespace"] < len(self.namespaces) and (not begun or time.monotonic() < ends)
+                if more and len(ahead) < lanes:
+                    namespace, ids, at = self._list(listed)
+                    listed, begun = {**listed, **at}, True
+                    ahead.append((at, pool.submit(self._copy_ids, namespace, ids)))
+                elif ahead:
+                    at, copied = ahead.popleft()
+                    state = _after(state, at, copied.result())
+                else:
+                    return state
+
+    def _list(self, state: Mapping[str, Any]) -> tuple[str, list[str], dict[str, Any]]:
+        """Namespace and ids of the next part, and where the one behind it begins."""
+        namespace, token = self.namespaces[state["namespace"]], state["token"]
         ids: list[str] = []
-        token = state["token"]
         for _ in range(max(1, self.pace.part(PAGES * 100) // 100)):
             page, token = self._ids(self.source, namespace, token)
             ids += page
             if token is None:
-                break
-        written, moved = self._copy_ids(namespace, ids)
-        at = {"token": token} if token else {"namespace": state["namespace"] + 1, "token": None}
-        return {
-            **state,
-            **at,
-            "done": state["done"] + len(ids),
-            "bytes": state["bytes"] + moved,
-            "written": state["written"] | ({namespace: written} if written is not None else {}),
-        }
+                return namespace, ids, {"namespace": state["namespace"] + 1, "token": None}
+        return namespace, ids, {"namespace": state["namespace"], "token": token}
 
-    def _copy_ids(self, namespace: str, ids: Sequence[str]) -> tuple[int | None, int]:
+    def _copy_ids(self, namespace: str, ids: Sequence[str]) -> _Part:
         keys = [key_of(namespace, each) for each in ids]
         with self._holding(keys) as held:
             # What changed since the move began is the applier's: a lagging read must not overwrite what it brought.
@@ -215,7 +238,7 @@ class PineconeMover:
             found = self.follower.fetch(self.source, namespace, wanted)
             written = self.target.upsert(namespace, found.values()) if found else None
         moved = sum(4 * len(vector.get("values") or ()) + _METADATA for vector in found.values())
-        return written, moved
+        return _Part(namespace, len(ids), moved, written)
 
     def _progress(self, cursor: dict[str, Any] | None, state: Mapping[str, Any]) -> Progress:
         return Progress(cursor, state["done"], max(state["total"], state["done"]), "vectors", state["bytes"])
@@ -294,6 +317,19 @@ class PineconeMover:
 def connect(move: Move, datamap: DataMap) -> PineconeMover:
     """The mover of a move's vectors. It follows the owner: after the flip its source is green."""
     return PineconeMover(flowing(move), datamap)
+
+
+def _after(state: Mapping[str, Any], at: Mapping[str, Any], part: _Part) -> dict[str, Any]:
+    known = state["written"].get(part.namespace)
+    # Parts side by side may be stored in any order.
+    newest = max((each for each in (known, part.written) if each is not None), default=None)
+    return {
+        **state,
+        **at,
+        "done": state["done"] + part.number,
+        "bytes": state["bytes"] + part.moved,
+        "written": state["written"] | ({part.namespace: newest} if newest is not None else {}),
+    }
 
 
 def _by_namespace(keys: Sequence[str]) -> dict[str, list[str]]:

@@ -22,7 +22,7 @@ class VectorFollower:
     batch = 500
 
     def __init__(self, source: Mapping[str, str], target: Mapping[str, str], threads: int = THREADS) -> None:
-        self.source, self.target = Store(source, threads), Store(target, threads)
+        self.source, self.target = Store(source, threads + 1), Store(target, threads + 1)  # one lists
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="pinecone-follow")
 
     def bring(self, changes: Sequence[Change]) -> Mapping[str, Exception]:
