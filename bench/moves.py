@@ -19,8 +19,8 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
+from bench import going_back, sets
 from bench import moving_peers as peers
-from bench import sets
 from bench.flipping import pause_of_writes
 from bench.report import Result
 from config.environment import ROOT
@@ -84,7 +84,7 @@ def run(stack: dict[str, Any], scale: float, say: Callable[[str], None]) -> list
             *_objects(place, datamap, max(100, int(OBJECTS * scale))),
             *_vectors(place, datamap, max(100, int(VECTORS * scale))),
         ]
-    return results + _gates(say)
+    return results + going_back.run(stack, say) + _gates(say)
 
 
 @contextmanager
@@ -128,19 +128,28 @@ def _rows(place: Ground, datamap: DataMap, number: int) -> list[Result]:
 
 
 def _objects(place: Ground, datamap: DataMap, number: int) -> list[Result]:
-    """Objects, copied and compared, beside rclone and s5cmd, which only copy."""
+    """Objects, copied and compared, beside rclone and s5cmd, which only copy, and of every object its newest version."""
+    equal, older = (_raced(place, datamap, number // 2, versions) for versions in (1, sets.VERSIONS))
+    rates = [[number // 2 / each for each in seconds] for seconds in (equal, older)]
+    return [
+        Result.of("move: objects, verified", rates[0][0], rates[0][1], "rclone copy", 0.8),
+        Result.of("move: objects (s5cmd)", rates[0][0], rates[0][2], "s5cmd, down and up", 0.0),
+        Result.of("move: objects, 2 versions", rates[1][0], rates[1][1], "rclone copy, newest only", 0.0),
+    ]
+
+
+def _raced(place: Ground, datamap: DataMap, number: int, versions: int) -> tuple[float, float, float]:
+    """Seconds of ours, of rclone and of s5cmd for `number` objects, each with so many versions."""
     tenant = f"b{secrets.token_hex(5)}"
     blue, green = (place.stack["regions"][each] for each in (BLUE, GREEN))
-    number = sets.objects(blue, tenant, number * sets.VERSIONS) // sets.VERSIONS
+    sets.objects(blue, tenant, number * versions, versions)
     _routes(place, tenant)
     with closing(registry.mover("s3", place.move(tenant, "s3"), datamap)) as mover:
         ours = _copied(mover) + _compared(mover)
-    cloned = peers.rclone(blue["s3"], green["s3"], f"tenant-{tenant}", f"peer-rclone-{tenant}")
-    piped = peers.s5cmd(blue["s3"], green["s3"], f"tenant-{tenant}", f"peer-s5cmd-{tenant}")
-    return [
-        Result.of("move: objects, verified", number / ours, number / cloned, "rclone copy", 0.8),
-        Result.of("move: objects (s5cmd)", number / ours, number / piped, "s5cmd, down and up", 0.0),
-    ]
+    prefix, name = f"tenant-{tenant}", f"{tenant}-{versions}"
+    cloned = peers.rclone(blue["s3"], green["s3"], prefix, f"peer-rclone-{name}")
+    piped = peers.s5cmd(blue["s3"], green["s3"], prefix, f"peer-s5cmd-{name}")
+    return ours, cloned, piped
 
 
 def _vectors(place: Ground, datamap: DataMap, number: int) -> list[Result]:

@@ -25,6 +25,11 @@ class Result:
         """Records per second beside a peer's."""
         return cls(name, "records/s", round(ours, 1), round(peer, 1), peer_name, round(ours / peer, 3), goal)
 
+    @classmethod
+    def of_times(cls, name: str, unit: str, ours: float, peer: float, peer_name: str, goal: float) -> Result:
+        """Times beside a peer's: the ratio is the peer's through ours, so that more is better here too."""
+        return cls(name, unit, round(ours, 2), round(peer, 2), peer_name, round(peer / ours, 3), goal)
+
     @property
     def met(self) -> bool | None:
         """Whether the goal is met; None where there is none."""
@@ -35,11 +40,11 @@ class Result:
 
 def table(results: Iterable[Result]) -> str:
     """Fixed columns for a terminal."""
-    lines = [f"{'measure':<28}{'unit':<11}{'ours':>12}{'peer':>12}{'ratio':>8}{'goal':>8}  {'':<5}peer"]
+    lines = [f"{'measure':<30}{'unit':<11}{'ours':>12}{'peer':>12}{'ratio':>8}{'goal':>8}  {'':<5}peer"]
     for each in results:
         word = {True: "met", False: "below" if each.peer else "above", None: ""}[each.met]
         lines.append(
-            f"{each.name:<28}{each.unit:<11}{each.ours:>12,.1f}{_number(each.peer, 1):>12}"
+            f"{each.name:<30}{each.unit:<11}{each.ours:>12,.1f}{_number(each.peer, 1):>12}"
             f"{_number(each.ratio, 2):>8}{_number(each.goal, 1):>8}  {word:<7}{each.peer_name}"
         )
     return "\n".join(lines)

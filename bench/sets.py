@@ -69,17 +69,17 @@ def rows(place: dict[str, Any], tenant: str, number: int) -> int:
     return number
 
 
-def objects(place: dict[str, Any], tenant: str, number: int) -> int:
-    """`number` versions: half as many objects of 1 KiB, each written twice."""
+def objects(place: dict[str, Any], tenant: str, number: int, versions: int = VERSIONS) -> int:
+    """`number` versions of objects of 1 KiB, each object written `versions` times."""
     store = place["s3"]
     with tempfile.TemporaryDirectory() as folder:
-        for at in range(number // VERSIONS):
+        for at in range(number // versions):
             path = Path(folder, f"user-{USERS[at % len(USERS)]}", f"doc-{at}")
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(f"figures {at} ".encode().ljust(OBJECT_BYTES, b"."))
-        for _ in range(VERSIONS):
+        for _ in range(versions):
             s5cmd(store, "cp", f"{folder}/", f"s3://{store['bucket']}/tenant-{tenant}/")
-    return number // VERSIONS * VERSIONS
+    return number // versions * versions
 
 
 def s5cmd(store: dict[str, str], *words: str) -> None:

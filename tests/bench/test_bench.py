@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench import going_back
 from bench.report import Result, table
 from demo.stack.place import CHECKOUT
 
@@ -30,6 +32,8 @@ def test_a_missed_goal_is_said() -> None:
     heavy = Result("peak memory of a worker", "MiB", 500.0, goal=400.0)
     assert [missed.met, heavy.met, Result("certificate", "s", 1.0).met] == [False, False, None]
     assert Result.of("s3 unverified", 50, 100, "s5cmd", 0.5).met is True
+    quick, slow = (Result.of_times("fault", "s", ours, 90, "Flagger", 1.0) for ours in (0.9, 100))
+    assert (quick.ratio, quick.met, slow.met) == (100, True, False)
     shown = table([missed, heavy])
     assert "below" in shown
     assert "above" in shown
@@ -52,3 +56,19 @@ def test_a_small_race_gives_both_ratios(stack_dir: Path, tmp_path: Path) -> None
         assert each["ratio"] == pytest.approx(each["ours"] / each["peer"], rel=0.02, abs=0.001)
     assert results[0]["ours"] >= results[1]["ours"]
     assert "redis-cli" in done.stdout
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.django_db(transaction=True)
+def test_going_back_is_measured_beside_the_other_loop(
+    stack: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("ORDERS", 1), ("FAULTS", 1), ("INTERVAL", 2.0)):
+        monkeypatch.setattr(going_back, name, value)
+    said: list[str] = []
+    decided, alone, beside = going_back.run(stack, said.append)
+    assert decided.unit == "ms" and decided.ours >= 0
+    assert alone.ours > 0 and beside.ours == alone.ours
+    # The look that counts the failure comes a second after it, the one that acts on it two seconds later.
+    assert beside.peer is not None and beside.peer >= 2.9
+    assert "decision to last request on green" in said[0]

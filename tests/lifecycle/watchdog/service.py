@@ -19,7 +19,8 @@ ANSWER = "5f2a"
 
 
 class Service(ThreadingHTTPServer):
-    """One region's application. `fault`: errors, hang, wrong or slow; `others`: ports by region, to forward to."""
+    """One region's application. `fault`: errors, failing (errors of all but the health check), hang, wrong or slow;
+    `others`: ports by region, to forward to; `reached`: when a user's request came last (monotonic seconds)."""
 
     daemon_threads = True
     request_queue_size = 256
@@ -29,6 +30,7 @@ class Service(ThreadingHTTPServer):
         self.region, self.fault, self.others = region, "", dict[str, int]()
         self.pool = ThreadedConnectionPool(0, 40, dsn, connect_timeout=1)
         self.woken = threading.Event()
+        self.reached = 0.0
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
@@ -66,13 +68,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _faulty(self) -> bool:
         fault = self.server.fault
+        if self.path == "/notes" and self.headers["x-hop"] is None:
+            self.server.reached = time.monotonic()
         if fault == "hang":
             self.server.woken.wait(30)
         if fault == "slow":
             time.sleep(0.4)
-        if fault == "errors":
+        fails = fault == "errors" or (fault == "failing" and self.path != "/healthz")
+        if fails:
             self._say(500, {})
-        return fault == "errors"
+        return fails
 
     def _write(self, note: str) -> None:
         deadline = time.monotonic() + 2
