@@ -178,7 +178,8 @@ class Desk:
                 if now - thinned >= 60:
                     thinned = now
                     cursor.execute(_THIN)
-                if select.select([connection], [], [], _POLL_S)[0]:
+                # A notice that came while another statement ran was read with it: nothing would wake us.
+                if connection.notifies or select.select([connection], [], [], _POLL_S)[0]:
                     connection.poll()
                     connection.notifies.clear()
         finally:
