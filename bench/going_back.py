@@ -32,22 +32,22 @@ _UNDER_WAY = 2.0  # seconds after which nothing is under way that began before (
 def run(stack: dict[str, Any], say: Callable[[str], None]) -> list[Result]:
     """The measures of going back; takes three minutes, of which Flagger's loop takes two."""
     with made(stack) as pair:
-        decided = _decisions(pair)
-        ours = sorted(_fault(pair) for _ in range(FAULTS))
-        flagger = _flagger(pair)
+        decided = decisions(pair)
+        ours = sorted(fault(pair) for _ in range(FAULTS))
+        other = flagger(pair)
     say(
         f"going back: decision to last request on green {_row(decided, 1000)} ms; 5xx of a green that owns to the first "
-        f"write on blue {_row(ours)} s; Flagger's loop once, fault midway between two looks: {flagger:.1f} s"
+        f"write on blue {_row(ours)} s; Flagger's loop once, fault midway between two looks: {other:.1f} s"
     )
     median = ours[len(ours) // 2]
     return [
         Result("move: decision to blue", "ms", round(decided[len(decided) // 2] * 1000, 1), goal=50.0),
         Result("move: fault to blue", "s", round(median, 2), goal=5.0),
-        Result.of_times("move: fault to blue, Flagger", "s", median, flagger, "Flagger's defaults", 1.0),
+        Result.of_times("move: fault to blue, Flagger", "s", median, other, "Flagger's defaults", 1.0),
     ]
 
 
-def _decisions(pair: Pair) -> list[float]:
+def decisions(pair: Pair) -> list[float]:
     """Seconds from before a rollback is ordered to the last request that reached green, in order; 0: none came."""
     found = []
     with _scene(pair) as scene:
@@ -69,7 +69,7 @@ def _decisions(pair: Pair) -> list[float]:
     return sorted(found)
 
 
-def _fault(pair: Pair) -> float:
+def fault(pair: Pair) -> float:
     """Seconds from green's first 5xx, once it owns the writes, to the first write that blue acknowledged."""
     with _scene(pair) as scene:
         scene.begin()
@@ -79,7 +79,7 @@ def _fault(pair: Pair) -> float:
             return _first_on_blue(scene, _WITHIN)
 
 
-def _flagger(pair: Pair) -> float:
+def flagger(pair: Pair) -> float:
     """The same with all traffic on green and Flagger's loop in the watchdog's place. Blue owns the writes throughout,
     so that the loop has only weights to change."""
     with _scene(pair) as scene:
