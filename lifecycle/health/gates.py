@@ -75,7 +75,7 @@ class Facts:
     """All that is known of one move in one moment. `fast` and `slow`: green's requests of a short and a long window.
 
     `base`, `base_writes`: latencies of blue's reads and writes to compare with; `far`: a write at green has to go to blue
-    too. `heard_age_s`: since the load balancer's last line of this tenant.
+    too. `heard_age_s`: since `source` told of this tenant.
     `lag_s`, `changes_behind`: None where they could not be read. `residue`: differences that a check found.
     """
 
@@ -97,6 +97,7 @@ class Facts:
     ready_back: bool = True
     base_probe: Sequence[float] = ()
     far: bool = True
+    source: str = "The load balancer's log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ def _count(name: str, value: int, why: str) -> Gate:
 
 def _missing(facts: Facts, limits: Limits) -> Gate:
     ages = {
-        "The load balancer's log": facts.heard_age_s,
+        facts.source: facts.heard_age_s,
         "Probes of green": facts.green.age_s,
         "The replication's lag": facts.lag_age_s,
     }

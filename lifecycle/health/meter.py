@@ -51,7 +51,9 @@ class _Second:
 class Meter:
     """Sliding windows. `note` may be called by any thread; times are `time.monotonic()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str = "The load balancer's log") -> None:
+        """`source`: who tells it, as the gates name what is missing."""
+        self.source = source
         self._lock = threading.Lock()
         self._seconds: dict[tuple[str, str], deque[_Second]] = defaultdict(deque)
         self._heard: dict[str, float] = {}
@@ -83,6 +85,29 @@ class Meter:
                 kept.append(milliseconds)
             elif (place := self._chance.randrange(second.count)) < _LATENCIES_A_SECOND:
                 kept[place] = milliseconds
+
+    def take(
+        self,
+        tenant: str,
+        region: str,
+        kind: str,
+        count: int,
+        errors: int,
+        latencies: Sequence[float],
+        at: float,
+    ) -> None:
+        """Requests of one kind (`read`, `write`) that were counted elsewhere; milliseconds of a sample of them."""
+        with self._lock:
+            kept = self._seconds[tenant, region]
+            second = self._second(tenant, region, max(int(at), kept[-1].at if kept else 0))
+            second.count += count
+            second.errors += errors
+            (second.reads if kind == "read" else second.writes).extend(latencies)
+
+    def hear(self, tenant: str, at: float) -> None:
+        """The counts of this tenant are complete until `at`."""
+        with self._lock:
+            self._heard[tenant] = max(at, self._heard.get(tenant, at))
 
     def _second(self, tenant: str, region: str, at: int) -> _Second:
         kept = self._seconds[tenant, region]

@@ -55,6 +55,7 @@ class View:
             base=self.move.base,
             base_writes=self.move.base_writes,
             base_probe=self.move.base_probe,
+            source=meter.source,
             far=not owner_green or order.soak == "safe",
             blue=prober.probe(order.migration, order.blue),
             green=prober.probe(order.migration, order.green),
