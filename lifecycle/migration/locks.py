@@ -66,21 +66,35 @@ def take_turn(migration: Migration) -> str:
     At most `copying_per_database` copy at once; who was started first is served first. A paused move keeps its place in
     the copy, and gives up its place in the queue.
     """
-    limit = int(settings.MIGRATION["copying_per_database"])
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         row = states.locked(migration)
         if row.state != S.PROVISIONING_GREEN:
             return ""
-        for region in (row.source_region, row.target_region):
-            copying = _of(region, S.INITIAL_SYNC).count()
-            before = _earlier(row, region)
-            if copying + before >= limit:
-                return f"{copying} moves copy from or to {region} and {before} wait before this one; at most {limit} copy at once."
+        if why := turn(row):
+            return why
         states.move(row, S.INITIAL_SYNC, actor=SYSTEM)
     migration.refresh_from_db()
     return ""
+
+
+def turn(migration: Migration) -> str:
+    """Why it is not this move's turn yet, as it looks now; '' where it is. `take_turn` takes it."""
+    if migration.state != S.PROVISIONING_GREEN:
+        return ""
+    limit = int(settings.MIGRATION["copying_per_database"])
+    for region in (migration.source_region, migration.target_region):
+        copying = _of(region, S.INITIAL_SYNC).count()
+        before = _earlier(migration, region)
+        if copying + before >= limit:
+            return f"{copying} moves copy from or to {region} and {before} wait before this one; at most {limit} copy at once."
+    return ""
+
+
+def waiting() -> int:
+    """How many moves wait for their turn: the more, the seldomer each looks. Whoever is next is woken (`call_next`)."""
+    return Migration.objects.filter(state=S.PROVISIONING_GREEN).count()
 
 
 def call_next(migration: Migration) -> None:

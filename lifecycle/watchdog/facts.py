@@ -21,13 +21,15 @@ FENCE_S = 0.02  # what a fence takes beside the stream's way, measured (tests/li
 
 @dataclass(slots=True)
 class View:
-    """Everything that measures one move. `since`: when share or owner last changed; `apply_s`: a change of weights."""
+    """Everything that measures one move. `apps`: addresses of blue's application and green's, '' where nobody named one;
+    `since`: when share or owner last changed; `apply_s`: a change of weights."""
 
     move: Move
     blue: Region
     green: Region
     forth: Flow
     back: Flow
+    apps: tuple[str, str]
     since: float
     apply_s: float = 0.005
     base_at: float = 0.0

@@ -179,7 +179,7 @@ class Watch:
                 self._regions.get(move.order.green, green.dsn),
             )
             forth, back = self._regions.flow(b, g), self._regions.flow(g, b)
-            self._views[name] = View(move, b, g, forth, back, time.monotonic())
+            self._views[name] = View(move, b, g, forth, back, (blue.app, green.app), time.monotonic())
         return self._views[name]
 
     def _places(self, order: Order, key: str) -> Places:
@@ -319,9 +319,9 @@ class Watch:
             if not move.order.watched or move.order.closed or (view := self._view(move)) is None:
                 continue
             order = move.order
-            for region, key in ((view.blue, "blue_places"), (view.green, "green_places")):
+            # Resolving a reference reads a file: once for a view, not at each look at each of fifty moves.
+            for region, app in zip((view.blue, view.green), view.apps, strict=True):
                 tenants.setdefault(region.dsn, set()).add(order.tenant)
-                app = self._places(order, key).app
                 if app:
                     is_blue = region is view.blue
                     writes = not is_blue or move.owner == order.blue

@@ -84,6 +84,10 @@ def flip(context: Context, migration: Migration) -> Outcome:
             with movers.mover(migration, "postgresql") as mover:
                 mover.sync_objects(5.0)
         looked = late.look(migration, cursor, max(1.0, context.time_left() - 10))
+        if looked.waits:
+            # Its turn comes: no reason to go back, however long others take.
+            looked.cursor.pop("held_since", None)
+            return Wait(soon(look()), looked.waits, looked.cursor)
         if looked.found:
             why = f"{len(looked.found)} keys differed just before the flip; they were mended and are looked at again."
             return _hold(context, migration, looked.cursor, why)

@@ -34,9 +34,13 @@ def provision(context: Context, migration: Migration) -> Outcome:
 
 @forth
 def queue(_context: Context, migration: Migration) -> Outcome:
-    """Waits for a place among those that copy."""
-    why = locks.take_turn(migration)
-    return Wait(soon(5), why) if why else Done()
+    """Waits for a place among those that copy, and for room for its streams in both databases."""
+    why = locks.turn(migration)
+    if not why and "postgresql" in movers.of(migration):
+        with movers.mover(migration, "postgresql") as mover:
+            why = mover.room()
+    why = why or locks.take_turn(migration)
+    return Wait(soon(max(5.0, locks.waiting() / 2)), why) if why else Done()
 
 
 @forth
