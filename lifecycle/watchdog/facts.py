@@ -127,7 +127,8 @@ class View:
     def _new_conflicts(self) -> int:
         names = stream_names(self.move)
         count = self.green.conflicts.get(names["forth"], 0) + self.blue.conflicts.get(names["back"], 0)
-        if self.move.conflicts is None:
+        # The stream forth goes after the flip, and its counts with it.
+        if self.move.conflicts is None or count < self.move.conflicts:
             self.move.conflicts = count
         return count - self.move.conflicts
 

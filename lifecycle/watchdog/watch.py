@@ -314,11 +314,13 @@ class Watch:
 
     def _measure(self) -> None:
         """Tells the instruments whom to measure."""
-        targets, tenants = [], dict[str, set[str]]()
+        targets, tenants, resting = [], dict[str, set[str]](), dict[tuple[str, str], set[str]]()
         for name, move in self._moves.items():
             if not move.order.watched or move.order.closed or (view := self._view(move)) is None:
                 continue
             order = move.order
+            if move.owner == order.green:
+                resting.setdefault((view.blue.dsn, view.green.dsn), set()).add(order.tenant)
             # Resolving a reference reads a file: once for a view, not at each look at each of fifty moves.
             for region, app in zip((view.blue, view.green), view.apps, strict=True):
                 tenants.setdefault(region.dsn, set()).add(order.tenant)
@@ -328,7 +330,7 @@ class Watch:
                     targets.append(
                         Target(name, region.name, order.tenant, app, touches=is_blue, writes=writes)
                     )
-        self._regions.share(tenants)
+        self._regions.share(tenants, resting)
         self._prober.tend(targets, self._edge)
 
     def _trip(self, name: str, move: Move, view: View, verdict: Verdict) -> None:

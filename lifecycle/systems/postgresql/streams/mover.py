@@ -246,6 +246,14 @@ class PostgresqlMover:
 
     # Ending
 
+    def end_forth(self) -> bool:
+        """Once the target owns, nothing comes this way any more: the stream forth goes, which spares the source's server
+        the decoding of its whole log. False where the target does not own, or the way back does not stand."""
+        if self.current() is not self.reverse:
+            return False
+        self.forward.drop()
+        return True
+
     def drop(self) -> None:
         """Both streams go: subscriptions, slots, publications, the origin of our own writes. Raises while one is left.
 

@@ -192,6 +192,11 @@ def test_what_changed_since_is_looked_at_and_nothing_else(ready: Pair, followed:
     assert compared(followed) == []
 
 
+def test_the_stream_forth_stays_while_the_source_owns(followed: PostgresqlMover) -> None:
+    assert followed.end_forth() is False
+    assert followed.forward.stands()
+
+
 def test_our_own_writes_hold_no_origin_while_nothing_is_written(
     ready: Pair, followed: PostgresqlMover
 ) -> None:
