@@ -87,7 +87,7 @@ class Watch:
                 self._assert_weights()
                 self._cut_due()
                 self._assert_owners()
-                if began - judged >= (0.5 if len(self._moves) <= FEW else 1.0) - 0.02:
+                if began - judged >= self._period - 0.02:
                     judged = began
                     self._judge()
                 if began - read >= 0.98:
@@ -96,12 +96,22 @@ class Watch:
                 self._save()
             except Unreachable as failure:
                 log.error("%s Weights can't be changed until it does.", failure)
+                judged = read = began
             except Exception as error:
                 # The watch must go on: the next look may succeed, and the heartbeat says how long one took.
                 log.error("One look of the watchdog failed: %s", whereabouts(error))
-            self._took = time.monotonic() - began
-            self._desk.changed.wait(max(0.02, (0.5 if len(self._moves) <= FEW else 1.0) - self._took))
+                judged = read = began
+            now = time.monotonic()
+            self._took = now - began
+            # Whatever woke it in between, the next look is due when it is due: else two may lie two periods apart.
+            due = min(judged + self._period, read + 1.0)
+            self._desk.changed.wait(max(0.02, due - now))
             self._desk.changed.clear()
+
+    @property
+    def _period(self) -> float:
+        """Seconds between two looks at each move."""
+        return 0.5 if len(self._moves) <= FEW else 1.0
 
     def close(self) -> None:
         """Ends the watch; weights and owners stay as they are, leases run out."""

@@ -57,9 +57,33 @@ class Fleet:
         threading.Thread(target=self._look, daemon=True).start()
         self.moves = {each["move"]: each["tenant"] for each in self.words("begin", str(number))}
 
+    def live(self) -> list[str]:
+        """Those that did not go back."""
+        rows = self.control(
+            "SELECT id FROM lifecycle_migration WHERE id = ANY(%s) AND state <> 'rolled_back'",
+            list(self.moves),
+        )
+        return [str(row[0]) for row in rows]
+
     def complete(self) -> None:
         """The second person's word for all that wait for it."""
-        self.words("complete", *self.moves)
+        self.words("complete", *self.live())
+
+    def discard(self) -> list[str]:
+        """Kept greens of those that went back are given up; which those were."""
+        back = sorted(set(self.moves) - set(self.live()))
+        ended = "SELECT count(*) FROM lifecycle_run r JOIN lifecycle_migration m ON r.subject = m.id WHERE m.id = ANY(%s) AND {}"
+        ends = time.monotonic() + 300
+        while self.control(ended.format("r.workflow = 'migration' AND r.state <> 'cancelled'"), back) != [
+            (0,)
+        ]:
+            assert time.monotonic() < ends, self.troubles()
+            time.sleep(1)
+        self.words("discard", *back)
+        while self.control(ended.format("r.workflow <> 'migration' AND r.state <> 'done'"), back) != [(0,)]:
+            assert time.monotonic() < ends, self.troubles()
+            time.sleep(1)
+        return back
 
     def end(self) -> None:
         """Looks no more."""
@@ -109,14 +133,14 @@ class Fleet:
             {"moves": list(self.moves)},
         )
 
-    def gaps(self, since: float, until: float) -> dict[str, float]:
-        """The longest time between two looks at each live move, edges included, by the watchdog's own readings."""
+    def gaps(self, since: float, until: float, moves: list[str]) -> dict[str, float]:
+        """The longest time between two looks at each of the moves, edges included, by the watchdog's own readings."""
         rows = self.control(
             "SELECT migration_id, extract(epoch FROM at)::float8 FROM lifecycle_reading"
             " WHERE migration_id = ANY(%s) AND at BETWEEN to_timestamp(%s) AND to_timestamp(%s) ORDER BY at",
-            list(self.moves), since, until,
+            moves, since, until,
         )  # fmt: skip
-        looks: dict[str, list[float]] = {move: [since] for move in self.moves}
+        looks: dict[str, list[float]] = {move: [since] for move in moves}
         for move, at in rows:
             looks[move].append(at)
         return {

@@ -1,7 +1,7 @@
 """Many small tenants and their moves, in one process: a command for each would cost a second of a processor each time.
 
 `python -m tests.lifecycle.trials.moves.many begin NUMBER` seeds, plans and starts; `move TENANT ...` plans and starts;
-`complete MOVE ...` is the second person's word; `cancel MOVE ...`; `throttle TENANT PACE`. Prints JSON.
+`complete MOVE ...` is the second person's word; `cancel MOVE ...`; `discard MOVE ...`; `throttle TENANT PACE`. Prints JSON.
 """
 
 from __future__ import annotations
@@ -55,12 +55,14 @@ def move(tenants: list[str]) -> list[dict[str, str]]:
 
 
 def decide(verb: str, moves: list[str]) -> list[str]:
-    """`complete` or `cancel`, by a second person."""
+    """`complete`, `cancel` or `discard`, by a second person."""
     from lifecycle.migration import actions
     from lifecycle.models import Migration
 
     ben = person("engineer2")
-    return [getattr(actions, verb)(Migration.objects.get(pk=each), actor=ben).pk for each in moves]
+    for each in moves:
+        getattr(actions, verb)(Migration.objects.get(pk=each), actor=ben)
+    return moves
 
 
 def throttle(tenant: str, pace: dict[str, dict[str, int]]) -> str:
@@ -93,7 +95,7 @@ def main(words: list[str]) -> Any:
             return move(tenants)
         case ["throttle", tenant, pace]:
             return throttle(tenant, json.loads(pace))
-        case [("complete" | "cancel") as verb, *moves]:
+        case [("complete" | "cancel" | "discard") as verb, *moves]:
             return decide(verb, moves)
         case _:
             raise SystemExit(__doc__)
