@@ -29,13 +29,21 @@ def s5cmd(place: dict[str, Any], tenant: str) -> None:
     sets.s5cmd(store, "rm", "--all-versions", f"s3://{store['bucket']}/tenant-{tenant}/*")
 
 
-def redis_cli(place: dict[str, Any], tenant: str) -> None:
-    """`redis-cli KEYS` (which blocks the server; its scan is slower), a thousand keys to an UNLINK, into `--pipe`."""
+def redis_keys(place: dict[str, Any], tenant: str) -> None:
+    """`redis-cli KEYS`, a thousand keys to an UNLINK, into `--pipe`. KEYS stops the server for everybody while it looks."""
+    _redis(place, f"{{ask}} --raw KEYS '*:{tenant}:*' | xargs -n 1000 echo UNLINK | {{ask}} --pipe")
+
+
+def redis_scan(place: dict[str, Any], tenant: str) -> None:
+    """`redis-cli --scan`, a thousand keys to a `redis-cli UNLINK`: what can be done on a server that is in use."""
+    _redis(place, f"{{ask}} --scan --pattern '*:{tenant}:*' | xargs -n 1000 {{ask}} UNLINK")
+
+
+def _redis(place: dict[str, Any], line: str) -> None:
     told = urlsplit(place["redis"])
     ask = f"{program('redis-cli')} -h {told.hostname} -p {told.port} -n {told.path.strip('/') or 0}"
-    line = f"{ask} --raw KEYS '*:{tenant}:*' | xargs -n 1000 echo UNLINK | {ask} --pipe"
     subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line],
+        ["bash", "-o", "pipefail", "-c", line.format(ask=ask)],
         env={**os.environ, "REDISCLI_AUTH": told.password or ""}, check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
 

@@ -35,11 +35,11 @@ class Result:
 
 def table(results: Iterable[Result]) -> str:
     """Fixed columns for a terminal."""
-    lines = [f"{'measure':<28}{'unit':<11}{'ours':>12}{'peer':>12}{'ratio':>8}{'goal':>8}  {'':<5}peer"]
+    lines = [f"{'measure':<38}{'unit':<11}{'ours':>12}{'peer':>12}{'ratio':>8}{'goal':>8}  {'':<5}peer"]
     for each in results:
         word = {True: "met", False: "below" if each.peer else "above", None: ""}[each.met]
         lines.append(
-            f"{each.name:<28}{each.unit:<11}{each.ours:>12,.1f}{_number(each.peer, 1):>12}"
+            f"{each.name:<38}{each.unit:<11}{each.ours:>12,.1f}{_number(each.peer, 1):>12}"
             f"{_number(each.ratio, 2):>8}{_number(each.goal, 1):>8}  {word:<7}{each.peer_name}"
         )
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 import zstandard
-from django.db.models import Max
+from django.db.models import Max, Sum
 from django.utils import timezone
 
 from compliance.sealing import seal, unseal
@@ -109,6 +109,22 @@ def destroyed_hashes(line: SystemLine, key: bytes) -> Iterator[bytes]:
 def mark_erased(chunk: ManifestChunk) -> None:
     """Every item of the chunk that could go is gone (locked ones are named on the line)."""
     ManifestChunk.objects.filter(pk=chunk.pk, erased_at=None).update(erased_at=timezone.now())
+
+
+def keep_place(chunk: ManifestChunk) -> None:
+    """Stores how far a chunk has come: a slow system would never end one that begins anew in each slice."""
+    ManifestChunk.objects.filter(pk=chunk.pk, erased_at=None).update(taken=chunk.taken)
+
+
+def begin_anew(line: SystemLine) -> None:
+    """Every chunk of a line is to be erased again from its start."""
+    line.chunks.update(erased_at=None, taken=0)
+
+
+def under_way(line: SystemLine) -> int:
+    """Items done in chunks that are not."""
+    done: int = line.chunks.filter(erased_at=None).aggregate(done=Sum("taken", default=0))["done"]
+    return done
 
 
 def digest(line: SystemLine) -> str:

@@ -45,7 +45,8 @@ def test_a_small_race_gives_both_ratios(stack_dir: Path, tmp_path: Path) -> None
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     results = json.loads(out.read_text())
-    assert [each["name"] for each in results] == ["redis unverified", "redis verified"]
+    scanned = ["redis unverified", "redis verified"]
+    assert [each["name"] for each in results] == scanned + [f"{name}, redis-cli KEYS" for name in scanned]
     for each in results:
         assert set(each) == FIELDS
         assert each["ours"] > 0

@@ -21,7 +21,7 @@ from lifecycle.erasure.cases import CaseFile
 from lifecycle.erasure.steps import plant
 from lifecycle.models import Canary, ManifestChunk, SystemLine
 from lifecycle.systems.base import Action, Eraser, Gate, Item, Locked, Tally, Transient, key_hash
-from lifecycle.systems.items import Items
+from lifecycle.systems.items import Items, Run
 
 MOST_PASSES = 12
 
@@ -48,7 +48,7 @@ def settle(context: Context, file: CaseFile, line: SystemLine) -> Outcome | None
         return not_yet
     if lines.lock_passed(line):
         lines.unlock(line)
-        line.chunks.update(erased_at=None)
+        manifest.begin_anew(line)
     lines.mark(line, SystemLine.State.ERASING)
     try:
         with places.eraser(line.environment, line.system, file.datamap) as eraser:
@@ -86,28 +86,42 @@ def _plant_again(context: Context, file: CaseFile, line: SystemLine) -> None:
 def _chunk(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser, chunk: ManifestChunk) -> None:
     items = _spare_held(file, line, chunk)
     todo = items.where(lambda run: run.action != Action.RETAIN)
-    for category, group in groupby(todo.runs, key=lambda run: run.category):
-        _group(context, file, line, eraser, Items(group), category)
+    try:
+        for category, group in groupby(todo[chunk.taken :].runs, key=lambda run: run.category):
+            _group(context, file, line, eraser, chunk, Items(group), category)
+    except BaseException:
+        manifest.keep_place(chunk)
+        raise
     manifest.mark_erased(chunk)
 
 
 def _spare_held(file: CaseFile, line: SystemLine, chunk: ManifestChunk) -> Items:
-    """The chunk's items; what a hold has covered since they were found is marked as kept, and never counted as erased."""
+    """The chunk's items; what a hold has covered since they were found, and is still there, is marked as kept."""
     items = manifest.items(chunk, file.key)
-    held = file.scope.held_categories
-    if any(run.category in held and run.action != Action.RETAIN for run in items.runs):
-        spared = Items(
-            replace(run, action=Action.RETAIN) if run.category in held else run for run in items.runs
-        )
+    held, gone = file.scope.held_categories, chunk.taken
+    runs: list[Run] = []
+    for run in items.runs:
+        done = 0 if run.action == Action.RETAIN else min(gone, len(run.keys))
+        gone -= done
+        rest = run.part(done, len(run.keys))
+        runs += [run.part(0, done), replace(rest, action=Action.RETAIN) if run.category in held else rest]
+    spared = Items(runs)
+    if spared.runs != items.runs:
+        markers = census.of(line)
         manifest.add(
-            line, file.key, spared, index=chunk.index, pass_number=chunk.pass_number, markers=census.of(line)
+            line, file.key, spared, index=chunk.index, pass_number=chunk.pass_number, markers=markers
         )
-        return spared
-    return items
+    return spared
 
 
 def _group(
-    context: Context, file: CaseFile, line: SystemLine, eraser: Eraser, items: Sequence[Item], category: str
+    context: Context,
+    file: CaseFile,
+    line: SystemLine,
+    eraser: Eraser,
+    chunk: ManifestChunk,
+    items: Items,
+    category: str,
 ) -> None:
     at, idle, size = 0, 0, eraser.batch
     while at < len(items):
@@ -116,6 +130,7 @@ def _group(
         batch = items[at : at + size]
         tally = fencing.destroy(file, line.system, partial(_send, eraser, file, batch), category=category)
         at += fencing.taken(tally)
+        chunk.taken += fencing.taken(tally)
         _note_locked(line, tally)
         context.heartbeat()
         if fencing.taken(tally) or (tally is not None and tally.detail.get("working")):
@@ -209,9 +224,8 @@ def _held(context: Context, held: fencing.Held) -> Outcome:
 
 
 def _more(context: Context, line: SystemLine) -> Outcome:
-    return More(
-        {"at": str(timezone.now())}, done=line.erased + line.anonymised, total=line.found, unit="items"
-    )
+    done = line.erased + line.anonymised + manifest.under_way(line)
+    return More({"at": str(timezone.now())}, done=done, total=line.found, unit="items")
 
 
 def _locked(file: CaseFile, line: SystemLine) -> Outcome:

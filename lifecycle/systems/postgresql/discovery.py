@@ -1,9 +1,13 @@
-"""Finding a subject's rows: table by table, children before parents, read with server-side cursors."""
+"""Finding a subject's rows: table by table, children before parents, read with server-side cursors.
+
+The server already reads the next page while the last one is being sealed.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -22,6 +26,7 @@ from lifecycle.systems.postgresql.session import Session, q
 LARGE_OBJECT = "large_object"
 PAGE = 5_000
 _SECONDS = 8.0
+_Rows = list[tuple[str, bool]]
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Discovery:
         self._at = names.index(cursor["part"]) if cursor else 0
         self._after: str | None = cursor["after"] if cursor else None
         self._open: Cursor | None = None
+        self._ahead: Future[_Rows] | None = None
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="ahead")
 
     def is_at(self, cursor: Any) -> bool:
         """Whether the next page of this object is the one that `cursor` asks for."""
@@ -84,7 +91,15 @@ class Discovery:
                 self._after = rows[-1][0]
             else:
                 self._next()
-        return Page(Items(runs), self._cursor() if self._at < len(self._parts) else None)
+        if self._at == len(self._parts):
+            return Page(Items(runs), None)
+        if self._open is not None:
+            self._ahead = self._reader.submit(self._open.fetchmany, PAGE)
+        return Page(Items(runs), self._cursor())
+
+    def close(self) -> None:
+        """Waits for what is being read ahead, and ends its thread; the connection may end after that."""
+        self._reader.shutdown(wait=True)
 
     def _cursor(self) -> dict[str, Any]:
         return {"part": self._parts[self._at].name, "after": self._after}
@@ -95,7 +110,10 @@ class Discovery:
         self._open, self._after = None, None
         self._at += 1
 
-    def _fetch(self, part: Part, count: int) -> list[tuple[str, bool]]:
+    def _fetch(self, part: Part, count: int) -> _Rows:
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            return ahead.result()
         if self._open is None:
             statement, params = self._statement(part)
             if not statement:
@@ -171,7 +189,7 @@ class Discovery:
         return f"SELECT {key}, ({kept}) IS TRUE FROM {table} a WHERE {' AND '.join(where)} ORDER BY {order}"
 
 
-def _as_runs(part: Part, rows: list[tuple[str, bool]]) -> Iterator[Run]:
+def _as_runs(part: Part, rows: _Rows) -> Iterator[Run]:
     for kept, group in groupby(rows, key=itemgetter(1)):
         action = Action.ERASE
         if kept:

@@ -156,7 +156,7 @@ class PostgresqlEraser:
             return learning.identify(cursor, own.catalog, own)
 
     def close(self) -> None:
-        self._discovery = None
+        self._end_discovery()
         self._lanes.close()
         self.session.close()
 
@@ -164,6 +164,8 @@ class PostgresqlEraser:
         return Ownership(self.catalog, self.relations, scope)
 
     def _end_discovery(self) -> None:
+        if self._discovery is not None:
+            self._discovery.close()
         self._discovery = None
         self.session.end("read")
 
