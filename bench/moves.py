@@ -26,7 +26,7 @@ from bench.report import Result
 from config.environment import ROOT
 from lifecycle.datamap.loader import load
 from lifecycle.datamap.model import DataMap
-from lifecycle.health.simulation import simulate
+from lifecycle.health.simulation import near, simulate
 from lifecycle.participation import install
 from lifecycle.systems import registry
 from lifecycle.systems.movable import Move, Mover, Side
@@ -161,6 +161,8 @@ def _gates(say: Callable[[str], None]) -> list[Result]:
     # Spawned: this process has threads and connections by now, which a fork would share.
     with ProcessPoolExecutor(lanes, mp_context=multiprocessing.get_context("spawn")) as pool:
         found = list(pool.map(simulate, SEEDS))
+    for each in near(SEEDS[0]):
+        say(f"gates, near the limits: {each.illness}: {each.found} of {each.steps} gone back on")
     say(
         f"gates: seeds {', '.join(map(str, SEEDS))}; p95 from illness to trip "
         f"{max(each.seconds for each in found):.1f} s; simulated in {time.perf_counter() - began:.1f} s"

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from compliance.actors import LEGAL, Actor
 from compliance.models import AuditEvent, ErasureRequest, LegalHold
 
 RETAINED = "retained under Art. 17(3)"
+HIDDEN = Q(confidential=True) | Q(type=LegalHold.Type.CRIMINAL)
 REMEDIES = (
     "You can lodge a complaint with a supervisory authority (Art. 77 GDPR), in particular where you live, work, or where "
     "you think the infringement happened, and you can go to court (Art. 79 GDPR)."
@@ -45,10 +46,11 @@ def of_holds(holds: Iterable[LegalHold], viewer: Actor | None = None) -> str:
     return f"Nothing is destroyed: {'; '.join(words)}." if words else ""
 
 
-def visible_holds(viewer: Actor | None) -> list[LegalHold]:
-    """The holds whose record a viewer may open: all for legal, the rest without hidden ones."""
-    holds = LegalHold.objects.select_related("tenant")
-    return [hold for hold in holds if sees_all(viewer) or not hold.hidden]
+def visible_holds(viewer: Actor | None) -> QuerySet[LegalHold]:
+    """The holds that a viewer may know of: all for legal, the rest without hidden ones. Every door lists, shows and releases
+    only these, so that a hidden one can't be told from one that never was; what it stops says `RETAINED`, nothing more."""
+    holds: QuerySet[LegalHold] = LegalHold.objects.select_related("tenant")
+    return holds if sees_all(viewer) else holds.exclude(HIDDEN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +82,19 @@ def veil(viewer: Actor | None) -> Veil:
     """What the audit trail does not tell this viewer."""
     if sees_all(viewer):
         return Veil()
-    hidden = LegalHold.objects.filter(Q(confidential=True) | Q(type=LegalHold.Type.CRIMINAL))
+    hidden = LegalHold.objects.filter(HIDDEN)
     rows = list(hidden.values_list("pk", "tenant_id"))
     return Veil(frozenset(pk for pk, _ in rows), frozenset(tenant for _, tenant in rows))
 
 
 def describe_hold(hold: LegalHold, viewer: Actor | None = None) -> dict[str, Any]:
-    """One hold as JSON values. Outside legal a hidden one says no more than that something is retained, and since when."""
-    facts: dict[str, Any] = {"id": hold.pk, "tenant": hold.tenant_id, "what": of_hold(hold, viewer)}
+    """One hold as JSON values. Outside legal a hidden one says no more than that something is retained."""
     if hold.hidden and not sees_all(viewer):
-        return {**facts, "state": "retained", "placed_at": _at(hold.placed_at)}
+        return {"what": RETAINED, "state": "retained"}
     return {
-        **facts,
+        "id": hold.pk,
+        "tenant": hold.tenant_id,
+        "what": of_hold(hold, viewer),
         "state": hold.state,
         "placed_at": _at(hold.placed_at),
         "scope": "user" if hold.subject_pseudonym else "tenant",

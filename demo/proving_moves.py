@@ -22,8 +22,6 @@ from demo.stack.place import REGIONS, read_json
 
 RATE, THREADS = 12.0, 8  # requests a second; two cores also carry all servers of both regions
 WARM_UP, QUIET = 3.0, 8.0  # seconds of load that nobody counts; seconds before and after the move
-# Servers, workers and load share two cores here, so a probe waits now and then although nothing is ill.
-GATES = {"failures": 4, "floor_ms": 400.0}
 STEPS, STEP_SECONDS, SOAK_SECONDS = "10,25,50,75,100", 2.0, 4.0
 WITHIN = 300.0  # seconds from the start to the end of the move
 LOAD = "load"
@@ -89,7 +87,6 @@ class MoveProof:
         made: dict[str, Any] = self._program.ask(
             "migration", "plan", "--tenant", self._tenant, "--to", target, "--as", "engineer",
             "--steps", STEPS, "--step-seconds", str(STEP_SECONDS), "--soak-seconds", str(SOAK_SECONDS),
-            "--gates", json.dumps(GATES),
         )  # fmt: skip
         sizes = made["plan"]["sizes"]
         told = ", ".join(f"{each['items']} {each['unit']}" for each in sizes.values() if each["items"])

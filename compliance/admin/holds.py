@@ -10,7 +10,7 @@ from django import forms
 from django.apps import apps
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -96,7 +96,7 @@ class HoldDesk(Desk):
         every: QuerySet[LegalHold] = super().get_queryset(request).select_related("tenant")
         if statements.sees_all(actor_of(request)):
             return every
-        return every.exclude(Q(confidential=True) | Q(type=LegalHold.Type.CRIMINAL))
+        return every.exclude(statements.HIDDEN)
 
     def context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         viewer = actor_of(request)

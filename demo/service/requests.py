@@ -84,7 +84,8 @@ class Desk:
         began = time.monotonic()
         answer = self._guarded(request)
         if counted and request.tenant:
-            self.metrics.count(request.tenant, answer.status, time.monotonic() - began)
+            kind = "read" if request.method == "GET" or request.route.startswith("/search") else "write"
+            self.metrics.count(request.tenant, kind, answer.status, time.monotonic() - began)
         return answer
 
     def _guarded(self, request: Request) -> Answer:

@@ -40,8 +40,8 @@ class Holds(TokenView):
 
     @extend_schema(operation_id="v1_holds_list", responses=OBJECTS)
     def list(self, request: Request) -> Response:
-        """Holds that the token's owner may see."""
-        found = LegalHold.objects.filter(tenant_id=self.tenant_id)
+        """Holds that the token's owner may know of."""
+        found = statements.visible_holds(self.actor).filter(tenant_id=self.tenant_id)
         return Response([statements.describe_hold(each, self.actor) for each in found])
 
     @extend_schema(request=shapes.NewHold, responses={201: shapes.Hold})
@@ -69,9 +69,7 @@ class Holds(TokenView):
         """Asks for release or, as a second person, releases."""
         given = shapes.Reason(data=request.data)
         given.is_valid(raise_exception=True)
-        hold = LegalHold.objects.get(pk=pk, tenant_id=self.tenant_id)
-        if hold.hidden and not statements.sees_all(self.actor):
-            raise LegalHold.DoesNotExist
+        hold = statements.visible_holds(self.actor).get(pk=pk, tenant_id=self.tenant_id)
         return Response(_hold(holds.release(hold, actor=self.actor, reason=given.validated_data["reason"])))
 
 

@@ -26,9 +26,12 @@ class State(StrEnum):
 class Limits:
     """What is still healthy. Seconds and milliseconds; `z` are normal quantiles of the bounds.
 
-    `error_rate`: share of failed requests. `p95_factor` and `floor_ms`: green's p95 is bad above factor times blue's, and
-    at least so much above it. `failures`: probes in a row that must fail. `hold_s`: how long missing data holds a move
-    before it goes back. `stale_s`: from when on data count as missing.
+    `error_rate`: share of failed requests, reads and writes together. `p95_factor` and `floor_ms`: green's p95 is bad above
+    factor times blue's, and at least so much above it; reads are compared with reads, writes with writes. While a write at
+    green has to go to the other region too (forwarded before the flip, confirmed by it in safe soak), writes are bad only
+    above `write_factor` times blue's and `write_ms` more: twice the work, and four round trips of 62 ms between us-east-1 and
+    us-west-2. `failures`: probes in a row that must fail. `hold_s`: how long missing data holds a move before it goes back.
+    `stale_s`: from when on data count as missing.
     """
 
     error_rate: float = 0.01
@@ -36,6 +39,8 @@ class Limits:
     error_z: float = 4.0
     p95_factor: float = 2.0
     floor_ms: float = 50.0
+    write_factor: float = 2.0
+    write_ms: float = 250.0
     least_samples: int = 16
     p95_z: float = 4.0
     failures: int = 3
@@ -69,7 +74,8 @@ class Probe:
 class Facts:
     """All that is known of one move in one moment. `fast` and `slow`: green's requests of a short and a long window.
 
-    `base`: latencies of blue to compare with. `heard_age_s`: since the load balancer's last line of this tenant.
+    `base`, `base_writes`: latencies of blue's reads and writes to compare with; `far`: a write at green has to go to blue
+    too. `heard_age_s`: since `source` told of this tenant.
     `lag_s`, `changes_behind`: None where they could not be read. `residue`: differences that a check found.
     """
 
@@ -78,6 +84,7 @@ class Facts:
     fast: Window
     slow: Window
     base: Sequence[float]
+    base_writes: Sequence[float]
     blue: Probe
     green: Probe
     heard_age_s: float = 0.0
@@ -89,6 +96,8 @@ class Facts:
     lag_age_s: float = 0.0
     ready_back: bool = True
     base_probe: Sequence[float] = ()
+    far: bool = True
+    source: str = "The load balancer's log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +139,11 @@ def judge(facts: Facts, limits: Limits) -> Verdict:
         _database(facts, limits),
         _golden(facts, limits),
         _errors(facts, limits),
-        _slowness("p95", facts.slow.latencies, facts.base, limits),
-        _slowness("probe p95", facts.green.latencies, facts.base_probe, limits),
+        _slowness("p95 reads", facts.slow.reads, p95_limit(facts.base, limits), limits),
+        _slowness(
+            "p95 writes", facts.slow.writes, write_limit(facts.base_writes, limits, far=facts.far), limits
+        ),
+        _slowness("probe p95", facts.green.latencies, p95_limit(facts.base_probe, limits), limits),
         _count("conflicts", facts.conflicts, "Replication met conflicting rows."),
         _count("residue", facts.residue, "A comparison of both sides found differences."),
         _missing(facts, limits),
@@ -167,11 +179,19 @@ def p95_lower(ordered: Sequence[float], z: float) -> float | None:
 
 
 def p95_limit(base: Sequence[float], limits: Limits) -> float:
-    """Milliseconds above which a p95 is bad, by blue's latencies; infinite of none."""
-    expected = percentile(sorted(base), 0.95)
-    if expected is None:
+    """Milliseconds above which a p95 is bad, by blue's latencies; infinite of too few."""
+    if len(base) < limits.least_samples or (expected := percentile(sorted(base), 0.95)) is None:
         return math.inf
     return max(limits.p95_factor * expected, expected + limits.floor_ms)
+
+
+def write_limit(base: Sequence[float], limits: Limits, *, far: bool) -> float:
+    """The same of writes; `far`: each goes to the other region too."""
+    if not far:
+        return p95_limit(base, limits)
+    if len(base) < limits.least_samples or (expected := percentile(sorted(base), 0.95)) is None:
+        return math.inf
+    return limits.write_factor * expected + limits.write_ms
 
 
 def _health(facts: Facts, limits: Limits) -> Gate:
@@ -207,14 +227,13 @@ def _errors(facts: Facts, limits: Limits) -> Gate:
     return _gate("errors", shown, limits.error_rate, bad, why)
 
 
-def _slowness(name: str, latencies: Sequence[float], base: Sequence[float], limits: Limits) -> Gate:
-    if len(latencies) < limits.least_samples or len(base) < limits.least_samples:
+def _slowness(name: str, latencies: Sequence[float], limit: float, limits: Limits) -> Gate:
+    if len(latencies) < limits.least_samples or math.isinf(limit):
         return Gate(name, None, 0.0, State.OK, "Too few requests to compare; the other gates decide.")
-    limit = p95_limit(base, limits)
     ordered = sorted(latencies)
     lower, shown = p95_lower(ordered, limits.p95_z), percentile(ordered, 0.95)
     bad = lower is not None and lower > limit
-    return _gate(name, shown, round(limit, 1), bad, f"Green's p95 is above {limit:.0f} ms." if bad else "")
+    return _gate(name, shown, round(limit, 1), bad, f"Green's {name} is above {limit:.0f} ms." if bad else "")
 
 
 def _count(name: str, value: int, why: str) -> Gate:
@@ -223,7 +242,7 @@ def _count(name: str, value: int, why: str) -> Gate:
 
 def _missing(facts: Facts, limits: Limits) -> Gate:
     ages = {
-        "The load balancer's log": facts.heard_age_s,
+        facts.source: facts.heard_age_s,
         "Probes of green": facts.green.age_s,
         "The replication's lag": facts.lag_age_s,
     }

@@ -1,7 +1,8 @@
 """Counts of requests by tenant and region, from the load balancer's own log: one UDP line a request.
 
 Lines are "TENANT REGION STATUS MILLISECONDS TERMINATION METHOD" (see traffic/configuration.py); only moving tenants have
-them. Nothing is asked of the application: one that hangs or lies is still counted right.
+them. Nothing is asked of the application: one that hangs or lies is still counted right. Reads (GET, HEAD) and writes
+(all else) are timed apart: while blue owns the writes green forwards them, so a healthy green's writes are slower.
 """
 
 from __future__ import annotations
@@ -17,20 +18,18 @@ from dataclasses import dataclass, field
 
 _KEEP_S = 120
 _LATENCIES_A_SECOND = 400
+READS = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Requests of the last seconds: how many, how many failed, and the milliseconds of those that didn't (a sample)."""
+    """Requests of the last seconds: how many, how many failed, and the milliseconds of those that didn't (samples of reads
+    and of writes)."""
 
     count: int = 0
     errors: int = 0
-    latencies: Sequence[float] = ()
-
-    @property
-    def p95(self) -> float | None:
-        """95th percentile in milliseconds, None without any."""
-        return percentile(sorted(self.latencies), 0.95)
+    reads: Sequence[float] = ()
+    writes: Sequence[float] = ()
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
@@ -45,22 +44,32 @@ class _Second:
     at: int
     count: int = 0
     errors: int = 0
-    latencies: list[float] = field(default_factory=list)
+    reads: list[float] = field(default_factory=list)
+    writes: list[float] = field(default_factory=list)
 
 
 class Meter:
     """Sliding windows. `note` may be called by any thread; times are `time.monotonic()`."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str = "The load balancer's log") -> None:
+        """`source`: who tells it, as the gates name what is missing."""
+        self.source = source
         self._lock = threading.Lock()
         self._seconds: dict[tuple[str, str], deque[_Second]] = defaultdict(deque)
         self._heard: dict[str, float] = {}
         self._chance = random.Random(1)  # noqa: S311 - picks samples
 
     def note(
-        self, tenant: str, region: str, status: int, milliseconds: float, ending: str, now: float
+        self,
+        tenant: str,
+        region: str,
+        status: int,
+        milliseconds: float,
+        ending: str,
+        method: str,
+        now: float,
     ) -> None:
-        """One request. `status` below 0: no answer was sent; `ending` is HAProxy's termination state."""
+        """One request. `status` below 0: no answer was sent; `ending` is HAProxy's termination state, `method` HTTP's."""
         if ending.startswith("C") and status < 500:
             return  # the client went away
         failed = status >= 500 or status < 100
@@ -71,10 +80,34 @@ class Meter:
             second.errors += failed
             if failed:
                 return
-            if len(second.latencies) < _LATENCIES_A_SECOND:
-                second.latencies.append(milliseconds)
+            kept = second.reads if method in READS else second.writes
+            if len(kept) < _LATENCIES_A_SECOND:
+                kept.append(milliseconds)
             elif (place := self._chance.randrange(second.count)) < _LATENCIES_A_SECOND:
-                second.latencies[place] = milliseconds
+                kept[place] = milliseconds
+
+    def take(
+        self,
+        tenant: str,
+        region: str,
+        kind: str,
+        count: int,
+        errors: int,
+        latencies: Sequence[float],
+        at: float,
+    ) -> None:
+        """Requests of one kind (`read`, `write`) that were counted elsewhere; milliseconds of a sample of them."""
+        with self._lock:
+            kept = self._seconds[tenant, region]
+            second = self._second(tenant, region, max(int(at), kept[-1].at if kept else 0))
+            second.count += count
+            second.errors += errors
+            (second.reads if kind == "read" else second.writes).extend(latencies)
+
+    def hear(self, tenant: str, at: float) -> None:
+        """The counts of this tenant are complete until `at`."""
+        with self._lock:
+            self._heard[tenant] = max(at, self._heard.get(tenant, at))
 
     def _second(self, tenant: str, region: str, at: int) -> _Second:
         kept = self._seconds[tenant, region]
@@ -92,7 +125,8 @@ class Meter:
             return Window(
                 sum(each.count for each in kept),
                 sum(each.errors for each in kept),
-                [value for each in kept for value in each.latencies],
+                [value for each in kept for value in each.reads],
+                [value for each in kept for value in each.writes],
             )
 
     def heard(self, tenant: str) -> float | None:
@@ -134,8 +168,8 @@ class Listener:
         parts = data.decode(errors="replace").split()
         # A stranger on this machine can send anything here.
         with contextlib.suppress(ValueError):
-            tenant, region, status, spent, ending, _method = parts
-            self._meter.note(tenant, region, int(status), float(spent), ending, time.monotonic())
+            tenant, region, status, spent, ending, method = parts
+            self._meter.note(tenant, region, int(status), float(spent), ending, method, time.monotonic())
 
     def close(self) -> None:
         """Ends the thread."""

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
+from typing import Any
 
 from lifecycle.systems.base import Permanent, Transient
 
@@ -19,10 +20,11 @@ _TIMEOUT_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Metrics of a platform: a counter with labels tenant, region, status, and a histogram of seconds."""
+    """Metrics of a platform: a counter with labels tenant, region, status, a histogram of seconds, a gauge by region."""
 
     requests: str = "rag_requests_total"
     seconds: str = "rag_request_seconds"
+    alive: str = "rag_alive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +39,6 @@ class Seen:
 
 def read(address: str, tenant: str, region: str, seconds: int = 30, names: Names = Names()) -> Seen:
     """What the last `seconds` were. Raises Transient while Prometheus doesn't answer: that is silence, not health."""
-    if not address.startswith(("http://", "https://")):
-        raise Permanent("A Prometheus has an address that begins with http:// or https://.")
     labels = f'tenant="{escaped(tenant)}",region="{escaped(region)}"'
     count = _ask(address, f"sum(increase({names.requests}{{{labels}}}[{seconds}s]))")
     errors = _ask(address, f'sum(increase({names.requests}{{{labels},status=~"5.."}}[{seconds}s]))')
@@ -50,14 +50,24 @@ def read(address: str, tenant: str, region: str, seconds: int = 30, names: Names
     return Seen(count or 0.0, errors or 0.0, None if p95 is None else p95 * 1000, age)
 
 
-def _ask(address: str, query: str) -> float | None:
-    """The one value of a query; None without one."""
-    url = f"{address.rstrip('/')}/api/v1/query?{urllib.parse.urlencode({'query': query})}"
+def query(address: str, asked: str) -> list[dict[str, Any]]:
+    """The series of an instant query's answer. Raises Transient while Prometheus doesn't answer, Permanent."""
+    if not address.startswith(("http://", "https://")):
+        raise Permanent("A Prometheus has an address that begins with http:// or https://.")
+    body = urllib.parse.urlencode({"query": asked}).encode()
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - the scheme was checked
-            found = json.load(answer)["data"]["result"]
+        with urllib.request.urlopen(  # noqa: S310 - the scheme was checked
+            f"{address.rstrip('/')}/api/v1/query", body, timeout=_TIMEOUT_S
+        ) as answer:
+            found: list[dict[str, Any]] = json.load(answer)["data"]["result"]
     except (OSError, ValueError, KeyError, urllib.error.URLError) as failure:
         raise Transient(f"Prometheus does not answer ({type(failure).__name__}).") from None
+    return found
+
+
+def _ask(address: str, asked: str) -> float | None:
+    """The one value of a query; None without one."""
+    found = query(address, asked)
     value = float(found[0]["value"][1]) if found else math.nan
     return None if math.isnan(value) else value
 

@@ -87,7 +87,8 @@ class ManifestChunk(models.Model):
         max_length=64, help_text="SHA-256 of the plain items, chained to the chunk before."
     )
     taken = models.PositiveIntegerField(
-        default=0, help_text="So many of the items to erase, from the first on, are done; the next slice goes on there."
+        default=0,
+        help_text="So many of the items to erase, from the first on, are done; the next slice goes on there.",
     )
     erased_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(default=timezone.now)

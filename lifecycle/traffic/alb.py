@@ -6,10 +6,13 @@ weights and go on sending users to an unhealthy green (AWS documents both), so r
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import boto3
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lifecycle.traffic.base import Count, Refused, Split, Unreachable, checked
@@ -17,10 +20,18 @@ from lifecycle.traffic.base import Count, Refused, Split, Unreachable, checked
 _HEADER = "x-tenant"
 
 
+def made_client(region: str = "", endpoint: str = "") -> Any:
+    """A client that gives up within seconds: the watchdog must not wait for AWS. Credentials as boto3 finds them."""
+    limits = Config(retries={"total_max_attempts": 2}, connect_timeout=1, read_timeout=2)
+    made: Any = boto3.client  # the stubs know a client's kind by literals only
+    return made("elbv2", region_name=region or None, endpoint_url=endpoint or None, config=limits)
+
+
 class ALB:
     """Rules of one listener. `groups`: target group ARN by region; `default`: region of tenants without a rule.
 
     `first_priority`: rules of ours are numbered from here on; an ALB has 100 rules unless AWS raised the quota.
+    `reread_s`: for so long the rules are as they were last read, unless we changed them (AWS throttles who asks often).
     """
 
     def __init__(
@@ -31,10 +42,13 @@ class ALB:
         default: str,
         client: Any = None,
         first_priority: int = 1000,
+        reread_s: float = 0.0,
     ) -> None:
         self._listener, self._groups, self._default = listener, dict(groups), default
-        self._client: Any = client if client is not None else boto3.client("elbv2")
-        self._first = first_priority
+        self._client: Any = client if client is not None else made_client()
+        self._first, self._reread_s = first_priority, reread_s
+        self._kept: list[dict[str, Any]] = []
+        self._read_at = -math.inf
 
     def read(self, tenant: str) -> Split:
         """The split in force. Raises Refused for a rule with stickiness, Unreachable."""
@@ -48,9 +62,18 @@ class ALB:
 
     def apply(self, tenant: str, split: Split) -> None:
         """Puts the split in force. Raises Refused for an unknown region, Unreachable."""
-        rules = self._rules()
+        # The rules as they are now; and read anew after the change, whether it worked or not.
+        self._forget()
+        try:
+            self._put(tenant, split)
+        finally:
+            self._forget()
+
+    def _put(self, tenant: str, split: Split) -> None:
         actions = [self._forward(split)]
-        rule = rules.get(checked(tenant))
+        rule = self._rules().get(checked(tenant))
+        if rule is None and split == Split(self._default):
+            return
         if rule is not None:
             self._split(rule)  # refuses stickiness that somebody switched on
             self._ask("modify_rule", RuleArn=rule["RuleArn"], Actions=actions)
@@ -128,7 +151,15 @@ class ALB:
                     found |= dict.fromkeys(header["Values"], rule)
         return found
 
+    def _forget(self) -> None:
+        self._read_at = -math.inf
+
     def _all_rules(self) -> list[dict[str, Any]]:
+        if time.monotonic() - self._read_at >= self._reread_s:
+            self._kept, self._read_at = self._asked_rules(), time.monotonic()
+        return self._kept
+
+    def _asked_rules(self) -> list[dict[str, Any]]:
         rules: list[dict[str, Any]] = []
         marker: dict[str, str] = {}
         while True:

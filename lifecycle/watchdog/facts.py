@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lifecycle.health.gates import Facts, Verdict
-from lifecycle.health.meter import Meter, Window
+from lifecycle.health.meter import Meter, Window, percentile
 from lifecycle.watchdog.hands import stream_names
 from lifecycle.watchdog.probing import Prober
 from lifecycle.watchdog.regions import Flow, Region
 from lifecycle.watchdog.state import Move
 
-FAST_S, SLOW_S, BASE_S, SHOWN_S = 5.0, 30.0, 60.0, 5.0
+FAST_S, SLOW_S, SHOWN_S = 5.0, 30.0, 5.0
+BASE_S, LONG_BASE_S = 60.0, 120.0  # the longer one where a class of requests is rare
 _FRESH_S = 3.0
-_BASE_KEPT = 200
+_BASE_KEPT, _BASE_LEAST = 200, 50
 FENCE_S = 0.02  # what a fence takes beside the stream's way, measured (tests/lifecycle/watchdog/test_flip.py)
 
 
@@ -53,7 +55,10 @@ class View:
             fast=fast,
             slow=slow,
             base=self.move.base,
+            base_writes=self.move.base_writes,
             base_probe=self.move.base_probe,
+            source=meter.source,
+            far=not owner_green or order.soak == "safe",
             blue=prober.probe(order.migration, order.blue),
             green=prober.probe(order.migration, order.green),
             heard_age_s=now - max(heard or 0.0, self.since),
@@ -137,21 +142,32 @@ class View:
         order = self.move.order
         if owner_green or now - self.base_at < 10:
             return
-        window = meter.window(order.tenant, order.blue, BASE_S, now)
+        windows = [meter.window(order.tenant, order.blue, each, now) for each in (BASE_S, LONG_BASE_S)]
+        reads, writes = _enough([each.reads for each in windows]), _enough([each.writes for each in windows])
         probes = prober.probe(order.migration, order.blue).latencies
-        if len(window.latencies) >= 50:
-            step = max(1, len(window.latencies) // _BASE_KEPT)
-            self.move.base = [round(value, 2) for value in window.latencies[::step]]
-            self.base_at = now
+        self.move.base = reads or self.move.base
+        self.move.base_writes = writes or self.move.base_writes
         if len(probes) >= 16:
             self.move.base_probe = [round(value, 2) for value in probes]
+        if reads or writes or len(probes) >= 16:
             self.base_at = now
+
+
+def _enough(samples: Sequence[Sequence[float]]) -> list[float]:
+    """A part of the first sample that is large enough; empty where none is."""
+    found = next((each for each in samples if len(each) >= _BASE_LEAST), ())
+    return [round(value, 2) for value in found[:: max(1, len(found) // _BASE_KEPT)]]
 
 
 def _shown(window: Window) -> dict[str, Any]:
-    p95 = window.p95
     return {
         "rps": round(window.count / SHOWN_S, 2),
         "errors": round(window.errors / window.count, 4) if window.count else 0.0,
-        "p95": None if p95 is None else round(p95, 1),
+        "p95": _p95(window.reads),
+        "p95_writes": _p95(window.writes),
     }
+
+
+def _p95(latencies: Sequence[float]) -> float | None:
+    found = percentile(sorted(latencies), 0.95)
+    return None if found is None else round(found, 1)

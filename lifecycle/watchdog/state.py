@@ -18,8 +18,8 @@ class Move:
     """One live move. `owner` is who owned the writes when we last knew; `epoch` the highest route epoch that we used;
     `bound` the region for which that epoch was begun.
 
-    `told`: both sides know it. `latch`: why it tripped (empty: it didn't). `expected`: the known answer of the golden question. `base`: blue's
-    milliseconds while it served all. `done`: the last order that was carried out.
+    `told`: both sides know it. `latch`: why it tripped (empty: it didn't). `expected`: the known answer of the golden question. `base`, `base_writes`:
+    blue's milliseconds of reads and of writes while it owned them. `done`: the last order that was carried out.
     """
 
     order: Order
@@ -32,6 +32,7 @@ class Move:
     latch_at: str = ""
     expected: str = ""
     base: list[float] = field(default_factory=list)
+    base_writes: list[float] = field(default_factory=list)
     base_probe: list[float] = field(default_factory=list)
     conflicts: int | None = None
     done: int = 0

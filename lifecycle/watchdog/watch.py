@@ -18,8 +18,7 @@ from typing import Any
 from lifecycle.health.gates import Limits, State, Verdict, judge
 from lifecycle.health.meter import Meter
 from lifecycle.systems.base import Permanent, whereabouts
-from lifecycle.traffic.base import Split, Unreachable
-from lifecycle.traffic.haproxy import HAProxy
+from lifecycle.traffic.base import Refused, Split, Traffic, Unreachable
 from lifecycle.watchdog.facts import View
 from lifecycle.watchdog.hands import Hand, Settled
 from lifecycle.watchdog.orders import Desk, Order
@@ -47,20 +46,22 @@ class Places:
 
 
 class Watch:
-    """One watchdog. `resolve` turns a reference into what it stands for; `edge` is the load balancer's address."""
+    """One watchdog. `resolve` turns a reference into what it stands for; `edge` is the load balancer's address; `tend`
+    hears whose requests are to be counted (blue and green by tenant), where something must be asked for them."""
 
     def __init__(
         self,
         *,
         desk: Desk,
         book: Book,
-        traffic: HAProxy,
+        traffic: Traffic,
         meter: Meter,
         resolve: Callable[[str], str],
         edge: str,
+        tend: Callable[[Mapping[str, tuple[str, str]]], None] = lambda _moves: None,
     ) -> None:
         self._desk, self._book, self._traffic, self._meter, self._edge = desk, book, traffic, meter, edge
-        self._resolve = resolve
+        self._resolve, self._tend = resolve, tend
         self._regions = Regions()
         self._prober = Prober(lambda migration: self._expected(migration))
         self._hands = ThreadPoolExecutor(16, thread_name_prefix="hand")
@@ -84,9 +85,7 @@ class Watch:
             began = time.monotonic()
             try:
                 self._follow()
-                self._assert_weights()
-                self._cut_due()
-                self._assert_owners()
+                self._assert_owners(only_back=not self._weighed())
                 if began - judged >= self._period - 0.02:
                     judged = began
                     self._judge()
@@ -95,7 +94,7 @@ class Watch:
                     self._read()
                 self._save()
             except Unreachable as failure:
-                log.error("%s Weights can't be changed until it does.", failure)
+                log.error("%s It is tried again.", failure)
                 judged = read = began
             except Exception as error:
                 # The watch must go on: the next look may succeed, and the heartbeat says how long one took.
@@ -206,6 +205,16 @@ class Watch:
             return Split(order.owner)
         return Split(order.blue, order.green, 0 if move.latch else order.share)
 
+    def _weighed(self) -> bool:
+        """Whether all weights are as they should be. Where not, owners still go back: that needs the databases only."""
+        try:
+            self._assert_weights()
+            self._cut_due()
+        except (Unreachable, Refused) as failure:
+            log.error("%s Weights can't be changed until that ends.", failure)
+            return False
+        return True
+
     def _assert_weights(self) -> None:
         moving = self._traffic.moving()
         for move in list(self._moves.values()):
@@ -231,7 +240,7 @@ class Watch:
 
     # Owners
 
-    def _assert_owners(self) -> None:
+    def _assert_owners(self, *, only_back: bool) -> None:
         for name, move in list(self._moves.items()):
             future = self._busy.get(name)
             if future is not None:
@@ -239,7 +248,7 @@ class Watch:
                     continue
                 del self._busy[name]
                 self._settled(move, future.result())
-            if self._is_due(move):
+            if self._is_due(move) and (move.latch or not only_back):
                 self._reach(name, move)
 
     def _is_due(self, move: Move) -> bool:
@@ -325,10 +334,12 @@ class Watch:
     def _measure(self) -> None:
         """Tells the instruments whom to measure."""
         targets, tenants, resting = [], dict[str, set[str]](), dict[tuple[str, str], set[str]]()
+        counted = dict[str, tuple[str, str]]()
         for name, move in self._moves.items():
             if not move.order.watched or move.order.closed or (view := self._view(move)) is None:
                 continue
             order = move.order
+            counted[order.tenant] = order.blue, order.green
             if move.owner == order.green:
                 resting.setdefault((view.blue.dsn, view.green.dsn), set()).add(order.tenant)
             # Resolving a reference reads a file: once for a view, not at each look at each of fifty moves.
@@ -340,6 +351,7 @@ class Watch:
                     targets.append(
                         Target(name, region.name, order.tenant, app, touches=is_blue, writes=writes)
                     )
+        self._tend(counted)
         self._regions.share(tenants, resting)
         self._prober.tend(targets, self._edge)
 
@@ -351,10 +363,13 @@ class Watch:
             move.latch = f"{verdict.gate}: {verdict.why}"
             move.latch_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         view.green.leases.stop(order.tenant)
-        self._traffic.apply(order.tenant, self._split(move))
-        if verdict.gate in _CUTTING:
-            self._traffic.cut(order.tenant, order.green)
-        elif verdict.gate == "errors":
+        try:
+            self._traffic.apply(order.tenant, self._split(move))
+            if verdict.gate in _CUTTING:
+                self._cut(order)
+        except (Unreachable, Refused) as failure:
+            log.error("%s: %s The owner goes back all the same.", name, failure)
+        if verdict.gate == "errors":
             # Some of them may be waiting for a part that hangs, for as long as the load balancer allows.
             self._cut_at[name] = time.monotonic() + _PATIENT_S
         self._not_before.pop(name, None)
@@ -373,7 +388,13 @@ class Watch:
             del self._cut_at[name]
             move = self._moves.get(name)
             if move is not None and self._split(move).share == 0:
-                self._traffic.cut(move.order.tenant, move.order.green)
+                self._cut(move.order)
+
+    def _cut(self, order: Order) -> None:
+        try:
+            self._traffic.cut(order.tenant, order.green)
+        except Refused as why:
+            log.warning("%s: requests under way at %s are not ended. %s", order.migration, order.green, why)
 
     def _expected(self, migration: str) -> str:
         """The golden answer: what blue said first. Blue answers from its own stores, whoever owns the writes."""

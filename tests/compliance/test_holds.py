@@ -107,11 +107,10 @@ def test_hidden_holds_show_to_legal_only(actors: dict[str, Actor]) -> None:
     for viewer in (None, actors["officer"], actors["auditor"], actors["engineer"]):
         for hold in (criminal, secret):
             told = statements.describe_hold(hold, viewer)
-            assert told["what"] == "retained under Art. 17(3)" and told["state"] == "retained"
-            assert "Secret" not in str(told) and "criminal" not in str(told)
-        assert statements.visible_holds(viewer) == [open_one]
+            assert told == {"what": "retained under Art. 17(3)", "state": "retained"}
+        assert list(statements.visible_holds(viewer)) == [open_one]
         assert open_one.pk in statements.of_holds([open_one, secret], viewer)
-    assert len(statements.visible_holds(actors["legal"])) == 3
+    assert statements.visible_holds(actors["legal"]).count() == 3
     assert statements.describe_hold(criminal, actors["legal"])["case"] == "Secret-9"
     audited = AuditEvent.objects.get(case_id=criminal.pk, verb="hold.placed").data
     assert "criminal" not in str(audited) and audited["hidden"] is True

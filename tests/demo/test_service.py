@@ -200,8 +200,9 @@ def test_faults_and_what_prometheus_reads_of_them(regions: Regions) -> None:
     assert time.monotonic() - began >= 0.3
     regions.fault(EAST)
     text = regions.ask(EAST, "GET", "/metrics")[1]
-    assert f'rag_requests_total{{tenant="{TENANT}",region="{EAST}",status="500"}} 1\n' in text
-    assert f'rag_request_seconds_bucket{{tenant="{TENANT}",region="{EAST}",le="+Inf"}}' in text
+    assert f'rag_requests_total{{tenant="{TENANT}",region="{EAST}",kind="read",status="500"}} 1\n' in text
+    assert f'rag_alive{{region="{EAST}"}} 1\n' in text
+    assert f'rag_request_seconds_bucket{{tenant="{TENANT}",region="{EAST}",kind="read",le="+Inf"}}' in text
 
 
 def test_a_hanging_service_goes_on_when_it_is_told(regions: Regions) -> None:

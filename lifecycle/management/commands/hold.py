@@ -67,25 +67,25 @@ class Command(NounCommand):
 
     def release(self, options: Options) -> dict[str, Any]:
         """Releases in two steps, by two people."""
-        hold = holds.release(
-            LegalHold.objects.get(pk=options["id"]), actor=acting_user(options), reason=options["reason"]
-        )
+        actor = acting_user(options)
+        hold = statements.visible_holds(actor).get(pk=options["id"])
+        hold = holds.release(hold, actor=actor, reason=options["reason"])
         return self._answer(hold, time.monotonic() + A_MOMENT)
 
     def list_(self, options: Options) -> Answer:
-        """Holds; confidential ones only say so to others than legal."""
-        found = LegalHold.objects.all()
+        """Holds; confidential ones are listed to legal only."""
+        actor = acting_user(options) if options["as_user"] else None
+        found = statements.visible_holds(actor)
         if options["tenant"]:
             found = found.filter(tenant_id=options["tenant"])
-        actor = acting_user(options) if options["as_user"] else None
         rows = [statements.describe_hold(each, actor) for each in found]
         heads = ("id", "tenant", "state", "what", "placed_at")
         return Answer(rows, table(heads, [[row.get(head, "") for head in heads] for row in rows]))
 
     def show(self, options: Options) -> dict[str, Any]:
-        """One hold."""
-        hold = LegalHold.objects.get(pk=options["id"])
-        return statements.describe_hold(hold, acting_user(options) if options["as_user"] else None)
+        """One hold; to others than legal a confidential one does not exist."""
+        actor = acting_user(options) if options["as_user"] else None
+        return statements.describe_hold(statements.visible_holds(actor).get(pk=options["id"]), actor)
 
     def _answer(self, hold: LegalHold, latest: float) -> dict[str, Any]:
         ends = min(time.monotonic() + A_MOMENT, latest)

@@ -52,12 +52,14 @@ def test_a_hidden_hold_is_not_there_for_others() -> None:
         # The same answer as for a hold that does not exist.
         said = [reasons(who.post(f"holds/{pk}/release/", reason="x"), 404) for pk in (made["id"], "lh-none")]
         assert said[0] == said[1]
+        assert answer(who.get("holds/")) == []
         assert answer(who.get("runs/")) == []
         assert reasons(who.get(f"runs/{run.pk}/"), 404)
         assert reasons(who.post(f"runs/{run.pk}/cancel/"), 404)
     for name in ("officer", "auditor"):
         assert made["id"] not in caller(name).get("audit/").content.decode()
     legal = caller("legal")
+    assert [each["id"] for each in answer(legal.get("holds/"))] == [made["id"]]
     assert [each["id"] for each in answer(legal.get("runs/"))] == [run.pk]
     assert made["id"] in {each["case"] for each in answer(legal.get("audit/"))}
 

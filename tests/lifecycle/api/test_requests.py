@@ -160,7 +160,8 @@ def test_what_a_hidden_hold_stops_is_retained_outside_legal(actors: dict[str, Ac
     assert str(fencing.Held([hold.pk])) == "Nothing is destroyed: retained under Art. 17(3)."
     for name in ("officer", "engineer", "auditor"):
         who = caller(name)
-        for place in ("requests/", f"requests/{request.pk}/", f"requests/{request.pk}/preview/", "holds/"):
+        assert answer(who.get("holds/")) == []
+        for place in ("requests/", f"requests/{request.pk}/", f"requests/{request.pk}/preview/"):
             response = who.get(place)
             assert response.status_code == 200
             text = response.content.decode()

@@ -9,7 +9,7 @@ import pytest
 
 from lifecycle.health.gates import Facts, Limits, Probe, State, judge, wilson_lower
 from lifecycle.health.meter import Window
-from lifecycle.health.simulation import simulate
+from lifecycle.health.simulation import Illness, near, simulate
 
 LIMITS = Limits()
 WELL = Facts(
@@ -18,6 +18,7 @@ WELL = Facts(
     fast=Window(100, 0, [10.0] * 100),
     slow=Window(600, 1, [10.0] * 599),
     base=[10.0] * 200,
+    base_writes=[40.0] * 200,
     base_probe=[5.0] * 30,
     blue=Probe(),
     green=Probe(latencies=[5.0] * 16),
@@ -32,7 +33,11 @@ WELL = Facts(
         ("database", {"database_failures": 3}),
         ("errors", {"fast": Window(20, 20)}),
         ("errors", {"slow": Window(600, 40)}),
-        ("p95", {"slow": Window(100, 0, [10.0] * 80 + [200.0] * 20)}),
+        ("p95 reads", {"slow": Window(100, 0, [10.0] * 80 + [200.0] * 20)}),
+        # Slow reads among many writes that are slow by design
+        ("p95 reads", {"slow": Window(900, 0, [10.0] * 80 + [200.0] * 20, [200.0] * 800)}),
+        ("p95 writes", {"slow": Window(700, 0, [10.0] * 600, [10.0] * 80 + [340.0] * 20)}),
+        ("p95 writes", {"slow": Window(700, 0, [10.0] * 600, [100.0] * 100), "far": False}),
         ("probe p95", {"green": Probe(latencies=[200.0] * 16)}),
         ("conflicts", {"conflicts": 1}),
         ("residue", {"residue": 3}),
@@ -76,6 +81,10 @@ def test_a_green_that_fails_together_with_blue_is_held() -> None:
         {"slow": Window(15, 0, [500.0] * 15)},
         {"slow": Window(100, 0, [10.0] * 98 + [900.0] * 2)},
         {"slow": Window(100, 0, [59.0] * 100)},  # six times blue's, yet within the floor
+        # Forwarded, or in both regions before the answer: 2 * 40 ms and 250 ms
+        {"slow": Window(700, 0, [10.0] * 600, [329.0] * 100)},
+        {"slow": Window(700, 0, [10.0] * 600, [89.0] * 100), "far": False},
+        {"slow": Window(700, 0, [10.0] * 600, [900.0] * 100), "base_writes": [40.0] * 15},
         {"green": Probe(failures=2, wrong=2)},
     ],
 )
@@ -84,8 +93,8 @@ def test_chance_does_not_trip(change: dict[str, Any]) -> None:
 
 
 def test_limits_come_from_settings_and_unknown_names_are_ignored() -> None:
-    limits = Limits.of({"error_rate": 0.5, "min_requests": 3, "other": 1})
-    assert (limits.error_rate, limits.least_samples) == (0.5, 3)
+    limits = Limits.of({"error_rate": 0.5, "min_requests": 3, "write_ms": 100, "other": 1})
+    assert (limits.error_rate, limits.least_samples, limits.write_ms) == (0.5, 3, 100)
     assert judge(replace(WELL, slow=Window(600, 40)), limits).state is State.OK
 
 
@@ -101,6 +110,13 @@ def test_simulated_moves_are_rarely_judged_wrongly(rate: float) -> None:
     assert result.false_share <= 0.05  # 20 moves; `make bench` runs 10,000 steps against 0.005
     assert result.missed_share <= 0.01
     assert result.seconds <= 15
+
+
+def test_near_the_limits_what_is_below_stays_and_what_is_above_goes_back() -> None:
+    told = {each.illness: each for each in near(seed=3, steps=20)}
+    assert told[Illness.READS_BELOW].found == told[Illness.WRITES_BELOW].found == 0
+    for above in (Illness.READS_ABOVE, Illness.WRITES_FAR_ABOVE, Illness.SOME_ERRORS):
+        assert told[above].found >= 15
 
 
 def test_seconds_that_are_not_judged_could_not_have_tripped() -> None:

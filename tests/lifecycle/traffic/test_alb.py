@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from lifecycle.traffic.alb import ALB
 from lifecycle.traffic.base import Refused, Split, Unreachable
+from tests.lifecycle.traffic.amazon import client, made
 from tests.lifecycle.traffic.edge import BLUE, GREEN, free_port
-
-
-def client(kind: str, endpoint: str) -> Any:
-    made: Any = boto3.client  # the stubs know a client's kind by literals only
-    return made(
-        kind,
-        endpoint_url=endpoint,
-        region_name=BLUE,
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-        config=Config(retries={"max_attempts": 1}, connect_timeout=1),
-    )
 
 
 @pytest.fixture(scope="module")
 def parts(stack: dict[str, Any]) -> tuple[Any, str, dict[str, str]]:
-    endpoint = stack["regions"][BLUE]["logs"]["endpoint"]
-    ec2, elb, name = client("ec2", endpoint), client("elbv2", endpoint), secrets.token_hex(4)
-    network = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
-    subnets = [
-        ec2.create_subnet(VpcId=network, CidrBlock=f"10.9.{n}.0/24", AvailabilityZone=f"{BLUE}{zone}")[
-            "Subnet"
-        ]["SubnetId"]
-        for n, zone in enumerate("ab")
-    ]
-    balancer = elb.create_load_balancer(Name=f"edge-{name}", Subnets=subnets)["LoadBalancers"][0]
-    groups = {
-        region: elb.create_target_group(Name=f"{region}-{name}", Protocol="HTTP", Port=80, VpcId=network)[
-            "TargetGroups"
-        ][0]["TargetGroupArn"]
-        for region in (BLUE, GREEN)
-    }
-    listener = elb.create_listener(
-        LoadBalancerArn=balancer["LoadBalancerArn"],
-        Protocol="HTTP",
-        Port=80,
-        DefaultActions=[{"Type": "forward", "TargetGroupArn": groups[BLUE]}],
-    )["Listeners"][0]["ListenerArn"]
-    return elb, listener, groups
+    return made(stack)
 
 
 @pytest.fixture
@@ -108,3 +72,17 @@ def test_shares_come_back_as_written(alb: ALB, parts: tuple[Any, str, dict[str, 
     assert alb.read("18") == Split(GREEN)
     assert alb.read("19") == Split(BLUE)
     assert set(alb.moving()) == {"17"}
+
+
+def test_rules_are_read_again_only_after_a_while_or_a_change(parts: tuple[Any, str, dict[str, str]]) -> None:
+    elb, listener, groups = parts
+    ours = ALB(listener=listener, groups=groups, default=BLUE, client=elb, reread_s=60)
+    other = ALB(listener=listener, groups=groups, default=BLUE, client=elb)
+    assert ours.read("21") == Split(BLUE)
+    other.apply("21", Split(BLUE, GREEN, 30))
+    assert ours.read("21") == Split(BLUE)
+    ours.apply("22", Split(BLUE, GREEN, 10))
+    assert (ours.read("21"), ours.read("22")) == (Split(BLUE, GREEN, 30), Split(BLUE, GREEN, 10))
+    ours.apply("23", Split(BLUE))  # at home already: no rule is spent on it
+    values = str(elb.describe_rules(ListenerArn=listener)["Rules"])
+    assert "'21'" in values and "'23'" not in values

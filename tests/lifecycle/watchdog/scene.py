@@ -45,6 +45,7 @@ class Scene:
     folder: Path
     process: subprocess.Popen[bytes] | None = None
     control: str = ""  # another way to the control database
+    traffic: dict[str, str] = field(default_factory=dict)  # settings of another load balancer than HAProxy
     log_udp: int = 0  # another port than the one to which HAProxy tells its requests
     seen: list[Seen] = field(default_factory=list)
 
@@ -61,7 +62,7 @@ class Scene:
             "TRAFFIC_LOG_UDP": str(self.log_udp or self.edge.shape.log_udp),
             "TRAFFIC_STATE": str(folder / "state"),
             "TRAFFIC_DEFAULT": BLUE,
-        }
+        } | self.traffic
         with (folder / "watchdog.log").open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "manage.py", "watchdog"],
