@@ -23,12 +23,13 @@ OPTIONS = {
     "unix_socket_directories": "",
     "wal_level": "logical",
     "max_connections": "200",
-    "max_replication_slots": "60",
-    "max_wal_senders": "60",
-    "max_worker_processes": "70",
-    "max_logical_replication_workers": "60",
+    # Fifty moves that soak, four that copy: 74 of each (docs/decisions/12-a-stream-for-each-move.md).
+    "max_replication_slots": "100",
+    "max_wal_senders": "100",
+    "max_worker_processes": "110",
+    "max_logical_replication_workers": "100",
     "max_sync_workers_per_subscription": "4",
-    "max_active_replication_origins": "60",
+    "max_active_replication_origins": "100",
     "wal_receiver_timeout": "5s",
     "wal_retrieve_retry_interval": "1s",  # how soon a follower comes back to a server that was away
     "shared_buffers": "64MB",

@@ -26,6 +26,7 @@ from django_q.signing import BadSignature, SignedPackage
 from django_q.worker import worker as work_loop
 
 from lifecycle.engine import context, leases, sweeper
+from lifecycle.engine.queue import InTurn
 
 log = logging.getLogger(__name__)
 STOP = "STOP"  # what django-q2's loop takes as its end
@@ -81,7 +82,7 @@ class Inbox:
     """Where the loop gets its next task: straight from the broker."""
 
     def __init__(self, queue: str, board: Board) -> None:
-        self._broker, self._board = get_broker(queue), board
+        self._broker, self._board = InTurn(queue), board
 
     def get(self) -> Any:
         """The next task, or STOP once this process was asked to end. Waits; a database that is away is waited for."""

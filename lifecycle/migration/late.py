@@ -22,11 +22,13 @@ WITHIN = 5.0  # seconds in which the flip's look must end; what changed in a lon
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """`found`: differences, mended already. `done`: everything that had changed was seen, soon enough for the flip."""
+    """`found`: differences, mended already. `done`: everything that had changed was seen, soon enough for the flip.
+    `waits`: why the look could not begin."""
 
     found: list[Difference]
     cursor: dict[str, Any]
     done: bool
+    waits: str = ""
 
 
 def look(migration: Migration, cursor: dict[str, Any], seconds: float) -> Looked:
@@ -36,7 +38,8 @@ def look(migration: Migration, cursor: dict[str, Any], seconds: float) -> Looked
     moved = movers.of(migration)
     if "postgresql" in moved:
         with movers.mover(migration, "postgresql") as mover:
-            mover.watch_changes()
+            if why := mover.watch_changes():
+                return Looked([], cursor, False, why)
             if not cursor.get("passed"):
                 page = mover.compare(cursor.get("rows"), seconds)
                 found = _mended(mover, page.entries)

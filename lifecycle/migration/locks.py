@@ -66,19 +66,57 @@ def take_turn(migration: Migration) -> str:
     At most `copying_per_database` copy at once; who was started first is served first. A paused move keeps its place in
     the copy, and gives up its place in the queue.
     """
-    limit = int(settings.MIGRATION["copying_per_database"])
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         row = states.locked(migration)
         if row.state != S.PROVISIONING_GREEN:
             return ""
-        for region in (row.source_region, row.target_region):
-            copying = _of(region, S.INITIAL_SYNC).count()
-            before = _earlier(row, region)
-            if copying + before >= limit:
-                return f"{copying} moves copy from or to {region} and {before} wait before this one; at most {limit} copy at once."
+        if why := turn(row):
+            return why
         states.move(row, S.INITIAL_SYNC, actor=SYSTEM)
+    migration.refresh_from_db()
+    return ""
+
+
+def turn(migration: Migration) -> str:
+    """Why it is not this move's turn yet, as it looks now; '' where it is. `take_turn` takes it."""
+    if migration.state != S.PROVISIONING_GREEN:
+        return ""
+    limit = int(settings.MIGRATION["copying_per_database"])
+    for region in (migration.source_region, migration.target_region):
+        copying = _of(region, S.INITIAL_SYNC).count()
+        before = _earlier(migration, region)
+        if copying + before >= limit:
+            return f"{copying} moves copy from or to {region} and {before} wait before this one; at most {limit} copy at once."
+    return ""
+
+
+def waiting() -> int:
+    """How many moves wait for their turn: the more, the seldomer each looks. Whoever is next is woken (`call_next`)."""
+    return Migration.objects.filter(state__in=(S.INITIATED, S.PROVISIONING_GREEN), run__isnull=False).count()
+
+
+def take_provisioning(migration: Migration) -> str:
+    """Takes a place among the moves whose green is being made; '' once it has one, else why it waits.
+
+    Each may start programs of the provisioner's; as many at once as copy, first come, first served.
+    """
+    limit = int(settings.MIGRATION["copying_per_database"])
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        row = states.locked(migration)
+        if row.state != S.INITIATED:
+            return ""
+        running = Migration.objects.filter(
+            run__state=Run.State.RUNNING, run__pause_requested=False, run__cancel_requested=False
+        )
+        making = running.filter(state=S.PROVISIONING_GREEN, target=None).count()
+        before = running.filter(state=S.INITIATED, started_at__lt=row.started_at).exclude(pk=row.pk).count()
+        if making + before >= limit:
+            return f"Green of {making} moves is being made and {before} wait before this one; at most {limit} at once."
+        states.move(row, S.PROVISIONING_GREEN, actor=SYSTEM)
     migration.refresh_from_db()
     return ""
 
@@ -86,14 +124,18 @@ def take_turn(migration: Migration) -> str:
 def call_next(migration: Migration) -> None:
     """A place is free: who waits for one at either database looks now."""
     for region in (migration.source_region, migration.target_region):
-        first = (
-            _of(region, S.PROVISIONING_GREEN)
-            .filter(run__state=Run.State.RUNNING)
-            .order_by("started_at")
-            .first()
-        )
-        if first is not None and first.run_id:
-            runs.wake(Run.objects.get(pk=first.run_id))
+        _wake(_of(region, S.PROVISIONING_GREEN))
+
+
+def call_next_provisioning() -> None:
+    """Green of one move is made: who waits to have its own made looks now."""
+    _wake(Migration.objects.filter(state=S.INITIATED))
+
+
+def _wake(waiting: QuerySet[Migration]) -> None:
+    first = waiting.filter(run__state=Run.State.RUNNING).order_by("started_at").first()
+    if first is not None and first.run_id:
+        runs.wake(Run.objects.get(pk=first.run_id))
 
 
 def _of(region: str, state: Migration.State) -> QuerySet[Migration]:

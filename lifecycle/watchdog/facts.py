@@ -23,13 +23,15 @@ FENCE_S = 0.02  # what a fence takes beside the stream's way, measured (tests/li
 
 @dataclass(slots=True)
 class View:
-    """Everything that measures one move. `since`: when share or owner last changed; `apply_s`: a change of weights."""
+    """Everything that measures one move. `apps`: addresses of blue's application and green's, '' where nobody named one;
+    `since`: when share or owner last changed; `apply_s`: a change of weights."""
 
     move: Move
     blue: Region
     green: Region
     forth: Flow
     back: Flow
+    apps: tuple[str, str]
     since: float
     apply_s: float = 0.005
     base_at: float = 0.0
@@ -130,7 +132,8 @@ class View:
     def _new_conflicts(self) -> int:
         names = stream_names(self.move)
         count = self.green.conflicts.get(names["forth"], 0) + self.blue.conflicts.get(names["back"], 0)
-        if self.move.conflicts is None:
+        # The stream forth goes after the flip, and its counts with it.
+        if self.move.conflicts is None or count < self.move.conflicts:
             self.move.conflicts = count
         return count - self.move.conflicts
 

@@ -69,9 +69,15 @@ class Prober:
         with self._lock:
             for key in self._records.keys() - {(each.migration, each.region) for each in targets}:
                 del self._records[key]
-            for target in targets:
-                record = self._records.setdefault((target.migration, target.region), _Record())
-                if self._is_due(record, now, few=len(targets) <= _FEW):
+            few = len(targets) <= _FEW
+            for number, target in enumerate(targets):
+                key = (target.migration, target.region)
+                if key not in self._records:
+                    # After a restart all are new: their rounds are spread, since a hundred at once would time out.
+                    later = 0.0 if few else period * number / len(targets)
+                    self._records[key] = _Record(due=now + later)
+                record = self._records[key]
+                if self._is_due(record, now, few=few):
                     record.under_way.append(now)
                     self._pool.submit(self._round, target, record, now, period, edge)
 

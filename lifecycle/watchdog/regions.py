@@ -150,6 +150,7 @@ class Flow:
     def __init__(self, source: Region, target: Region) -> None:
         self.source, self.target = source, target
         self.arrivals: dict[str, Arrival] = {}
+        self.resting: frozenset[str] = frozenset()  # tenants of whom nothing comes this way any more
         self.last_try = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"flow to {target.name}", daemon=True)
@@ -163,7 +164,7 @@ class Flow:
         here, there = Line(self.source.dsn, name="watchdog flow"), Line(self.target.dsn, name="watchdog flow")
         while not self._stop.is_set():
             began = time.monotonic()
-            tenants = sorted(self.source.tenants & self.target.tenants)
+            tenants = sorted((self.source.tenants & self.target.tenants) - self.resting)
             try:
                 if tenants:
                     self._probe(here, there, tenants, began)
@@ -216,10 +217,12 @@ class Regions:
             self._flows[key] = Flow(source, target)
         return self._flows[key]
 
-    def share(self, tenants: Mapping[str, set[str]]) -> None:
-        """Which tenants are measured, by DSN."""
+    def share(self, tenants: Mapping[str, set[str]], resting: Mapping[tuple[str, str], set[str]]) -> None:
+        """Which tenants are measured, by DSN; and for whom one direction is not, by its two."""
         for dsn, region in self._regions.items():
             region.tenants = frozenset(tenants.get(dsn, ()))
+        for ends, flow in self._flows.items():
+            flow.resting = frozenset(resting.get(ends, ()))
 
     def close(self) -> None:
         """Ends all threads."""

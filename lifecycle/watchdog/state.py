@@ -64,7 +64,7 @@ class Book:
 
     def write(self, moves: dict[str, Move]) -> None:
         """On the disk when this returns; nothing is written where nothing changed."""
-        text = json.dumps({"moves": {name: asdict(each) for name, each in moves.items()}}, indent=1)
+        text = json.dumps({"moves": {name: asdict(each) for name, each in moves.items()}})
         if text == self._written:
             return
         new = self._path.with_suffix(".new")

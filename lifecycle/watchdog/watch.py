@@ -86,7 +86,7 @@ class Watch:
             try:
                 self._follow()
                 self._assert_owners(only_back=not self._weighed())
-                if began - judged >= (0.5 if len(self._moves) <= FEW else 1.0) - 0.02:
+                if began - judged >= self._period - 0.02:
                     judged = began
                     self._judge()
                 if began - read >= 0.98:
@@ -95,12 +95,22 @@ class Watch:
                 self._save()
             except Unreachable as failure:
                 log.error("%s It is tried again.", failure)
+                judged = read = began
             except Exception as error:
                 # The watch must go on: the next look may succeed, and the heartbeat says how long one took.
                 log.error("One look of the watchdog failed: %s", whereabouts(error))
-            self._took = time.monotonic() - began
-            self._desk.changed.wait(max(0.02, (0.5 if len(self._moves) <= FEW else 1.0) - self._took))
+                judged = read = began
+            now = time.monotonic()
+            self._took = now - began
+            # Whatever woke it in between, the next look is due when it is due: else two may lie two periods apart.
+            due = min(judged + self._period, read + 1.0)
+            self._desk.changed.wait(max(0.02, due - now))
             self._desk.changed.clear()
+
+    @property
+    def _period(self) -> float:
+        """Seconds between two looks at each move."""
+        return 0.5 if len(self._moves) <= FEW else 1.0
 
     def close(self) -> None:
         """Ends the watch; weights and owners stay as they are, leases run out."""
@@ -178,7 +188,7 @@ class Watch:
                 self._regions.get(move.order.green, green.dsn),
             )
             forth, back = self._regions.flow(b, g), self._regions.flow(g, b)
-            self._views[name] = View(move, b, g, forth, back, time.monotonic())
+            self._views[name] = View(move, b, g, forth, back, (blue.app, green.app), time.monotonic())
         return self._views[name]
 
     def _places(self, order: Order, key: str) -> Places:
@@ -323,15 +333,18 @@ class Watch:
 
     def _measure(self) -> None:
         """Tells the instruments whom to measure."""
-        targets, tenants, counted = [], dict[str, set[str]](), dict[str, tuple[str, str]]()
+        targets, tenants, resting = [], dict[str, set[str]](), dict[tuple[str, str], set[str]]()
+        counted = dict[str, tuple[str, str]]()
         for name, move in self._moves.items():
             if not move.order.watched or move.order.closed or (view := self._view(move)) is None:
                 continue
             order = move.order
             counted[order.tenant] = order.blue, order.green
-            for region, key in ((view.blue, "blue_places"), (view.green, "green_places")):
+            if move.owner == order.green:
+                resting.setdefault((view.blue.dsn, view.green.dsn), set()).add(order.tenant)
+            # Resolving a reference reads a file: once for a view, not at each look at each of fifty moves.
+            for region, app in zip((view.blue, view.green), view.apps, strict=True):
                 tenants.setdefault(region.dsn, set()).add(order.tenant)
-                app = self._places(order, key).app
                 if app:
                     is_blue = region is view.blue
                     writes = not is_blue or move.owner == order.blue
@@ -339,7 +352,7 @@ class Watch:
                         Target(name, region.name, order.tenant, app, touches=is_blue, writes=writes)
                     )
         self._tend(counted)
-        self._regions.share(tenants)
+        self._regions.share(tenants, resting)
         self._prober.tend(targets, self._edge)
 
     def _trip(self, name: str, move: Move, view: View, verdict: Verdict) -> None:

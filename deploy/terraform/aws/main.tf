@@ -72,19 +72,25 @@ resource "aws_db_parameter_group" "green" {
 
   parameter {
     name         = "max_replication_slots"
-    value        = "60"
+    value        = "100"
+    apply_method = "pending-reboot"
+  }
+
+  parameter {
+    name         = "max_wal_senders"
+    value        = "100"
     apply_method = "pending-reboot"
   }
 
   parameter {
     name         = "max_logical_replication_workers"
-    value        = "60"
+    value        = "100"
     apply_method = "pending-reboot"
   }
 
   parameter {
     name         = "max_worker_processes"
-    value        = "80"
+    value        = "120"
     apply_method = "pending-reboot"
   }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from lifecycle.engine.outcomes import Done, More, Outcome, Wait
 from lifecycle.migration import gates, late, movers, orders, policy, states, turning
 from lifecycle.migration.steps.common import forth, held_too_long, look, same_definitions, soon
 from lifecycle.models import Migration
+from lifecycle.systems.base import Transient
 
 S = Migration.State
 _FAR = timedelta(days=3650)
@@ -84,6 +86,10 @@ def flip(context: Context, migration: Migration) -> Outcome:
             with movers.mover(migration, "postgresql") as mover:
                 mover.sync_objects(5.0)
         looked = late.look(migration, cursor, max(1.0, context.time_left() - 10))
+        if looked.waits:
+            # Its turn comes: no reason to go back, however long others take.
+            looked.cursor.pop("held_since", None)
+            return Wait(soon(look()), looked.waits, looked.cursor)
         if looked.found:
             why = f"{len(looked.found)} keys differed just before the flip; they were mended and are looked at again."
             return _hold(context, migration, looked.cursor, why)
@@ -104,12 +110,16 @@ def flip(context: Context, migration: Migration) -> Outcome:
 def soak(context: Context, migration: Migration) -> Outcome:
     """Green serves and owns; blue follows, ready to take it back."""
     began = migration.flipped_at or timezone.now()
+    cursor: dict[str, Any] = dict(context.cursor or {})
+    if not cursor.get("rests") and "postgresql" in movers.of(migration):
+        # What stays for now goes with the move's other streams: no reason to go back.
+        with suppress(Transient), movers.mover(migration, "postgresql") as mover:
+            cursor["rests"] = mover.end_forth()
     seconds = float(migration.settings["soak_seconds"])
     ends = began + timedelta(seconds=seconds)
     if timezone.now() < ends and migration.settings.get("early") != "soak":
         context.progress(int((timezone.now() - began).total_seconds()), int(seconds), "seconds")
-        return Wait(min(ends, soon(2 * look())), f"Green soaks until {ends:%Y-%m-%d %H:%M:%S}.")
-    cursor: dict[str, Any] = dict(context.cursor or {})
+        return Wait(min(ends, soon(2 * look())), f"Green soaks until {ends:%Y-%m-%d %H:%M:%S}.", cursor)
     if why := gates.closed(gates.read(migration)):
         return _hold(context, migration, cursor, why)
     return Done({"seconds": round((timezone.now() - began).total_seconds(), 1)})

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from compliance.actors import SYSTEM
 from lifecycle.engine.context import Context
 from lifecycle.engine.outcomes import Done, More, Outcome, Wait
-from lifecycle.migration import locks, movers, orders, provisioning, routes, states, undoing
+from lifecycle.migration import locks, movers, orders, provisioning, routes, undoing
 from lifecycle.migration.steps.common import forth, same_definitions, soon
 from lifecycle.models import Migration
 from lifecycle.systems.base import Permanent
@@ -17,8 +16,9 @@ S = Migration.State
 def provision(context: Context, migration: Migration) -> Outcome:
     """Makes green as approved, and takes its outputs as green's environment."""
     proposal = migration.plan["provision"]
+    if why := locks.take_provisioning(migration):
+        return Wait(soon(max(2.0, locks.waiting() / 2)), why)
     context.undo(undoing.PROVISIONED)
-    states.move(migration, S.PROVISIONING_GREEN, actor=SYSTEM)
     wanted = provisioning.wanted(migration)
     secrets = provisioning.secrets(wanted.places)
     standing = provisioning.tool(proposal["tool"]).make(wanted, proposal["digest"], secrets)
@@ -29,14 +29,19 @@ def provision(context: Context, migration: Migration) -> Outcome:
         return Wait(soon(0.5), "Green is being made.")
     made = provisioning.green(migration, standing.places)
     Migration.objects.filter(pk=migration.pk).update(target=made)
+    locks.call_next_provisioning()
     return Done({"environment": made.pk})
 
 
 @forth
 def queue(_context: Context, migration: Migration) -> Outcome:
-    """Waits for a place among those that copy."""
-    why = locks.take_turn(migration)
-    return Wait(soon(5), why) if why else Done()
+    """Waits for a place among those that copy, and for room for its streams in both databases."""
+    why = locks.turn(migration)
+    if not why and "postgresql" in movers.of(migration):
+        with movers.mover(migration, "postgresql") as mover:
+            why = mover.room()
+    why = why or locks.take_turn(migration)
+    return Wait(soon(max(5.0, locks.waiting() / 2)), why) if why else Done()
 
 
 @forth

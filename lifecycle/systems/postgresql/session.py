@@ -157,6 +157,11 @@ def translated(gate: Gate | None = None) -> Iterator[None]:
         raise Permanent(
             "A value of the data map or a key does not fit its column's type in PostgreSQL."
         ) from None
+    except errors.ConfigurationLimitExceeded:
+        raise Transient(
+            "PostgreSQL has no free replication slot or origin; it is tried again. End moves, or raise max_replication_slots "
+            "(from 18 on also max_active_replication_origins)."
+        ) from None
     except psycopg2.OperationalError:
         if gate is not None and gate.remaining() <= 0:
             raise BatchOver("The batch reached its deadline in PostgreSQL.") from None

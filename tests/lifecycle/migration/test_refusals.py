@@ -172,8 +172,8 @@ def test_a_plan_that_was_never_started_is_cancelled_at_once(tenant: Tenant) -> N
     assert Migration.objects.get(pk=migration.pk).state == S.ROLLED_BACK
 
 
-def test_four_copy_at_once_and_who_came_first_is_first(tenant: Tenant) -> None:
-    made = []
+def test_green_of_four_is_made_and_four_copy_at_once_and_who_came_first_is_first(tenant: Tenant) -> None:
+    made: list[Migration] = []
     here, there = f"here-{tenant.pk}", f"there-{tenant.pk}"
     for number in range(7):
         other, _ = Tenant.objects.get_or_create(
@@ -192,11 +192,21 @@ def test_four_copy_at_once_and_who_came_first_is_first(tenant: Tenant) -> None:
                 target_region=there,
                 run=run,
                 planned_by="ann",
-                state=S.PROVISIONING_GREEN,
+                state=S.INITIATED,
                 started_at=f"2026-11-25T00:00:0{number}Z",
             )
         )
     try:
+        assert locks.take_provisioning(made[4]), "four came before"
+        assert [locks.take_provisioning(each) for each in made[:4]] == ["", "", "", ""]
+        assert "at most 4 at once" in locks.take_provisioning(made[4])
+        Run.objects.filter(pk=made[0].run_id).update(cancel_requested=True)
+        assert locks.take_provisioning(made[5]), "another waits before it"
+        assert locks.take_provisioning(made[4]) == "", "one that goes back gives up its place"
+        Run.objects.filter(pk=made[0].run_id).update(cancel_requested=False)
+        ids = [each.pk for each in made]
+        Migration.objects.filter(pk__in=ids).update(state=S.PROVISIONING_GREEN)
+        made = list(Migration.objects.filter(pk__in=ids).order_by("started_at"))
         assert locks.take_turn(made[4]), "four came before"
         assert [locks.take_turn(each) for each in made[:4]] == ["", "", "", ""]
         assert "at most 4" in locks.take_turn(made[4])

@@ -19,13 +19,35 @@ from lifecycle.systems.postgresql.streams.flow import Flow, drop_slot, stream_na
 from lifecycle.systems.postgresql.streams.tables import Moved
 
 _BATCH = 20_000  # messages of one read
+AT_ONCE = (
+    4  # moves of one database whose changes are noted: each takes a slot, and reads the whole log for itself
+)
+_LOCK = 7_301_903
+_COUNT = (
+    "SELECT count(*) FILTER (WHERE slot_name LIKE 'mv\\_%\\_chk' AND database = current_database()), "
+    "current_setting('max_replication_slots')::int - count(*) FROM pg_replication_slots"
+)
 
 
-def begin(move: Move, flow: Flow) -> None:
-    """From now on changes of the owner are noted. Idempotent."""
+def begin(move: Move, flow: Flow) -> str:
+    """From now on changes of the owner are noted: ''. Else why not yet. Idempotent."""
     name = stream_name(move.id, "chk")
-    if not flow.source.one("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", [name]):
-        flow.source.rows("SELECT pg_create_logical_replication_slot(%s, 'pgoutput', false, false)", [name])
+    database = flow.source
+    if database.one("SELECT 1 FROM pg_replication_slots WHERE slot_name = %s", [name]):
+        return ""
+    if not database.one("SELECT pg_try_advisory_lock(%s)", [_LOCK]):
+        return "Another move begins to note its changes on the same database."
+    try:
+        noting, free = database.rows(_COUNT)[0]
+        if noting >= AT_ONCE or free < 1:
+            return (
+                f"{noting} moves of the same database compare right before their flip, and {free} slots are free; "
+                f"at most {AT_ONCE} compare at once."
+            )
+        database.rows("SELECT pg_create_logical_replication_slot(%s, 'pgoutput', false, false)", [name])
+    finally:
+        database.rows("SELECT pg_advisory_unlock(%s)", [_LOCK])
+    return ""
 
 
 def take(move: Move, flow: Flow, moved: Sequence[Moved]) -> dict[str, list[str]]:

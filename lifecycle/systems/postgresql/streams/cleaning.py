@@ -40,7 +40,10 @@ class _Open:
 
 @contextmanager
 def under_origin(database: Database, move: Move) -> Iterator[Cursor]:
-    """A transaction whose changes no stream with `origin = none` sends on, and in which no trigger or foreign key acts."""
+    """A transaction whose changes no stream with `origin = none` sends on, and in which no trigger or foreign key acts.
+
+    The origin is dropped at once: as long as it stands it takes one of max_active_replication_origins.
+    """
     origin = stream_name(move.id, "own")
     if database.one("SELECT pg_replication_origin_oid(%s)", [origin]) is None:
         database.rows("SELECT pg_replication_origin_create(%s)", [origin])
@@ -50,8 +53,11 @@ def under_origin(database: Database, move: Move) -> Iterator[Cursor]:
             cursor.execute("SET LOCAL session_replication_role = replica")
             yield cursor
     finally:
-        with suppress(Permanent, Transient):  # the session may be gone, and its origin with it
+        with suppress(
+            Permanent, Transient
+        ):  # the session may be gone; the end of the move drops the origin then
             database.rows("SELECT pg_replication_origin_session_reset()")
+            drop_origin(database, move)
 
 
 def drop_origin(database: Database, move: Move) -> None:

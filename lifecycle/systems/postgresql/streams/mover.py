@@ -69,6 +69,10 @@ class PostgresqlMover:
             "bytes": sum(size for _, size in counted.values()),
         }
 
+    def room(self) -> str:
+        """Why there is no room for this move's streams now; '' where there is."""
+        return preflight.room(self.move, self.source, self.target)
+
     def fingerprints(self) -> Mapping[str, str]:
         """A digest of the moved tables' definitions by region: compared at each stage, since DDL is not replicated."""
         return {
@@ -217,9 +221,12 @@ class PostgresqlMover:
         """Mends the follower under an origin of our own, so that nothing flows back."""
         return repair.repair(self.move, self.current(), self._tables(), differences)
 
-    def watch_changes(self) -> None:
-        """Notes from now on which keys the owner changes: before a comparison whose end shall cost little."""
-        changed.begin(self.move, self.current())
+    def watch_changes(self) -> str:
+        """Notes from now on which keys the owner changes: before a comparison whose end shall cost little.
+
+        Returns why it must wait: what notes changes takes a slot. '' where they are noted.
+        """
+        return changed.begin(self.move, self.current())
 
     def compare_changed(self) -> list[Difference]:
         """Compares only keys that changed since `watch_changes` or the last call: the end of a clean pass, cheap enough
@@ -238,6 +245,14 @@ class PostgresqlMover:
         return sequences.raise_above(flow.source, flow.target)
 
     # Ending
+
+    def end_forth(self) -> bool:
+        """Once the target owns, nothing comes this way any more: the stream forth goes, which spares the source's server
+        the decoding of its whole log. False where the target does not own, or the way back does not stand."""
+        if self.current() is not self.reverse:
+            return False
+        self.forward.drop()
+        return True
 
     def drop(self) -> None:
         """Both streams go: subscriptions, slots, publications, the origin of our own writes. Raises while one is left.

@@ -86,20 +86,33 @@ def _role(region: str, database: Database) -> Iterator[Finding]:
 
 
 def _room(region: str, database: Database) -> Iterator[Finding]:
-    slots, senders, workers = database.rows(
+    """Before PostgreSQL 18 origins count against max_replication_slots too, each kind for itself."""
+    slots, senders, workers, origins = database.rows(
         "SELECT current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots), "
         "current_setting('max_wal_senders')::int - (SELECT count(*) FROM pg_stat_replication), "
-        "current_setting('max_logical_replication_workers')::int - (SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL)"
+        "current_setting('max_logical_replication_workers')::int - (SELECT count(*) FROM pg_stat_subscription WHERE pid IS NOT NULL), "
+        "coalesce(current_setting('max_active_replication_origins', true), current_setting('max_replication_slots'))::int "
+        "- (SELECT count(*) FROM pg_replication_origin)"
     )[0]
     for free, setting in (
         (slots, "max_replication_slots"),
         (senders, "max_wal_senders"),
         (workers, "max_logical_replication_workers"),
+        (origins, "max_active_replication_origins"),
     ):
         if free < _MOST:
             yield Finding(
                 True, f"{region}: only {free} of {setting} are free, a move needs {_MOST}; raise it or wait."
             )
+
+
+def room(move: Move, source: Database, target: Database) -> str:
+    """Why neither database nor the other can carry one more stream now; '' where both can. What a plan found free may
+    be taken when the move's turn comes."""
+    for region, database in ((move.source.region, source), (move.target.region, target)):
+        for finding in _room(region, database):
+            return finding.sentence
+    return ""
 
 
 def _schemas(source: Database, target: Database, datamap: DataMap) -> Iterator[Finding]:

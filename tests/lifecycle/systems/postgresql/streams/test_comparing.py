@@ -10,7 +10,7 @@ import pytest
 
 from lifecycle.systems.base import Permanent
 from lifecycle.systems.movable import Kind
-from lifecycle.systems.postgresql.streams import cleaning, compare
+from lifecycle.systems.postgresql.streams import changed, cleaning, compare
 from lifecycle.systems.postgresql.streams.mover import PostgresqlMover
 from tests.lifecycle.systems.postgresql.streams.pair import (
     NEIGHBOUR,
@@ -146,10 +146,27 @@ def test_only_given_keys_are_looked_at(ready: Pair, followed: PostgresqlMover) -
     assert compared(followed) == []
 
 
+def test_few_moves_of_one_database_note_changes_at_once(ready: Pair, followed: PostgresqlMover) -> None:
+    others = [f"mv_other{number}_chk" for number in range(changed.AT_ONCE)]
+    for name in others:
+        ready.east.run("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [name])
+    try:
+        assert "at most 4 compare at once" in followed.watch_changes()
+        with pytest.raises(Permanent):
+            followed.compare_changed()
+        ready.east.run("SELECT pg_drop_replication_slot(%s)", [others.pop()])
+        assert followed.watch_changes() == ""
+        assert followed.watch_changes() == "", "whoever has its place keeps it"
+        followed.watch_no_more()
+    finally:
+        for name in others:
+            ready.east.run("SELECT pg_drop_replication_slot(%s)", [name])
+
+
 def test_what_changed_since_is_looked_at_and_nothing_else(ready: Pair, followed: PostgresqlMover) -> None:
     with pytest.raises(Permanent):
         followed.compare_changed()
-    followed.watch_changes()
+    assert followed.watch_changes() == ""
     untouched, touched = _queries(ready, 30)[:2]
     ready.east.run("UPDATE queries SET body = body || '!' WHERE id = %s", [touched])
     ready.east.run("UPDATE users SET full_name = 'Ada' WHERE tenant_id IN ('17', '117') AND user_id = 'ada'")
@@ -173,3 +190,18 @@ def test_what_changed_since_is_looked_at_and_nothing_else(ready: Pair, followed:
         assert followed.compare_changed() == []
     followed.repair([*found, *compared(followed)])
     assert compared(followed) == []
+
+
+def test_the_stream_forth_stays_while_the_source_owns(followed: PostgresqlMover) -> None:
+    assert followed.end_forth() is False
+    assert followed.forward.stands()
+
+
+def test_our_own_writes_hold_no_origin_while_nothing_is_written(
+    ready: Pair, followed: PostgresqlMover
+) -> None:
+    _plant(followed, ("UPDATE users SET full_name = 'X' WHERE tenant_id = %s AND user_id = 'dan'", [TENANT]))
+    assert followed.repair(compared(followed))
+    names = ready.west.run("SELECT roname::text FROM pg_replication_origin")
+    assert names, "the subscription has one"
+    assert not [name for (name,) in names if "own" in name]

@@ -10,6 +10,7 @@ import psycopg2
 import pytest
 
 from lifecycle.systems.movable import Finding, Move
+from lifecycle.systems.postgresql.streams import preflight
 from lifecycle.systems.postgresql.streams.mover import PostgresqlMover
 from tests.lifecycle.systems.postgresql.streams.pair import NEIGHBOUR, TENANT, Pair
 
@@ -48,6 +49,19 @@ def test_a_database_is_not_moved_onto_itself(ready: Pair) -> None:
     mover = PostgresqlMover(Move(move.id, move.tenant, move.source, move.source), ready.datamap)
     assert any("the same database" in each.sentence and each.refuses for each in mover.plan())
     mover.close()
+
+
+def test_room_for_streams_is_asked_again_when_a_moves_turn_comes(
+    ready: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mover = ready.mover()
+    try:
+        assert mover.room() == ""
+        monkeypatch.setattr(preflight, "_MOST", 100_000)
+        assert "are free, a move needs 100000; raise it or wait" in mover.room()
+        assert sum("are free" in each for each in _refusals(ready)) == 8, "four limits of either database"
+    finally:
+        mover.close()
 
 
 def test_nothing_is_refused_on_a_prepared_pair_and_the_rest_is_named(ready: Pair) -> None:
