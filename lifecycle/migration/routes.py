@@ -53,6 +53,11 @@ def soak_safely(migration: Migration) -> None:
     _ask(movers.target_of(migration), _SOAK, facts, wanted=False)
 
 
+def answer_alone(migration: Migration) -> None:
+    """From now on green acknowledges without blue: before the way back goes, and blue with it."""
+    _ask(movers.target_of(migration), _SOAK, {"tenant": migration.tenant_id, "soak": "fast"}, wanted=False)
+
+
 def end(migration: Migration) -> None:
     """The move is over: owners stay as they are."""
     for environment in _ends(migration):

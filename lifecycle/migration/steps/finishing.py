@@ -13,11 +13,15 @@ from lifecycle.engine.outcomes import Done, More, Outcome, Wait
 from lifecycle.migration import backup, comparing, fencing, gates, movers, orders, routes, states, undoing
 from lifecycle.migration.steps.common import forth, migration_of, soon
 from lifecycle.models import Environment, Migration, Tenant
+from lifecycle.participation.writing import CONFIRM_MS
 from lifecycle.systems.base import Permanent
 
 S = Migration.State
 PASSES = 10
 _HOLD_LOOK = 10.0
+_CONFIRMED = (
+    CONFIRM_MS / 1000 + 1
+)  # a transaction under a lease ends within a second, its confirmation within the rest
 
 
 @forth
@@ -77,8 +81,17 @@ def hand_over(context: Context, migration: Migration) -> Outcome:
 
 
 def drop(context: Context) -> Outcome:
-    """Both streams go: from here on nothing done on blue can reach green."""
-    undoing.drop_streams(migration_of(context))
+    """Both streams go: from here on nothing done on blue can reach green.
+
+    Under a safe soak green first acknowledges alone, and what still waits for blue's confirmation gets it.
+    """
+    migration = migration_of(context)
+    if migration.soak == Migration.Soak.SAFE and not context.cursor:
+        routes.answer_alone(migration)
+        return Wait(
+            soon(_CONFIRMED), "The last writes that wait for blue's confirmation get it.", {"alone": True}
+        )
+    undoing.drop_streams(migration)
     undoing.done(context.run, undoing.STREAMS)
     return Done()
 

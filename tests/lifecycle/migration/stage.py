@@ -192,14 +192,18 @@ class Stage:
 
     def write(self, customer: Customer) -> str:
         """A document by the region's service that owns the tenant: rows, object, vector. Its id."""
-        answer = httpx.post(
-            f"{self.stack['regions'][EAST]['app']}/documents",
+        answer = self.post(EAST, customer)
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["id"])
+
+    def post(self, region: str, customer: Customer) -> httpx.Response:
+        """A document given to one region's service; what it answers."""
+        return httpx.post(
+            f"{self.stack['regions'][region]['app']}/documents",
             json={"title": "Late", "text": "What changed late."},
             headers={"x-tenant": customer.id, "x-user": customer.users[0]},
             timeout=10,
         )
-        assert answer.status_code == 201, answer.text
-        return str(answer.json()["id"])
 
     def has(self, region: str, customer: Customer, document: str) -> bool:
         """Whether a region holds the document's row and object."""

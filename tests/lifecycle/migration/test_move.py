@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from compliance.errors import Refused
@@ -70,6 +72,32 @@ def test_a_tenant_moves_and_blue_is_cleared_after_a_second_persons_word(stage: S
     ]  # fmt: skip
     with pytest.raises(Refused):
         actions.rollback(migration, actor=ANN, reason="too late")
+
+
+def test_under_a_safe_soak_no_write_fails_while_blue_goes(stage: Stage) -> None:
+    customer = stage.tenant()
+    migration = stage.started(customer, soak="safe")
+    stage.work(migration, soaked)
+    assert stage.rows(WEST, "SELECT soak FROM lifecycle.route WHERE tenant_id = %s", customer.id) == [
+        ("safe",)
+    ]
+    actions.complete(migration, actor=BEN)
+    over, answers = threading.Event(), list[int]()
+
+    def writes() -> None:
+        while not over.wait(0.1):
+            answers.append(stage.post(WEST, customer).status_code)
+
+    writer = threading.Thread(target=writes)
+    writer.start()
+    try:
+        stage.reach(migration, S.COMPLETED)
+    finally:
+        over.set()
+        writer.join()
+    assert len(answers) > 20
+    assert set(answers) == {201}
+    assert stage.of_tenant(EAST, customer.id) == {"documents": 0, "namespaces": 0}
 
 
 def test_what_differs_just_before_the_flip_is_mended_before_green_may_write(stage: Stage) -> None:
