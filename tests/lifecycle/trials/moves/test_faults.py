@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from tests.lifecycle.trials.live import Live
-from tests.lifecycle.trials.moves.moving import BLUE, ENDS, GREEN, OURS, Moving, program
+from tests.lifecycle.trials.moves.moving import BLUE, ENDS, GREEN, OURS, Moving
 
 MOVES, FIRST = int(os.environ.get("TRIAL_MOVES", "30")), int(os.environ.get("TRIAL_FIRST", "0"))
 SEED = 20261125
@@ -22,12 +19,6 @@ FAULTS = ("dead", "region", "crash", "database", "watchdog", "errors", "shut", "
 LIMIT = {"latency": 15.0}
 NOTICED = 25.0  # seconds after which a green that nobody took back counts as healthy
 COMPLETE, STARTED = "traffic_cutover_complete", "traffic_cutover_started"
-
-
-@pytest.fixture
-def moving(live: Live, tmp_path: Path) -> Iterator[Moving]:
-    with program(live, tmp_path) as made:
-        yield made
 
 
 @pytest.mark.timeout(400)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tests.lifecycle.trials.live import Live
 from tests.lifecycle.trials.moves.fleet import Fleet
-from tests.lifecycle.trials.moves.moving import BLUE, GREEN, Moving, program
+from tests.lifecycle.trials.moves.moving import BLUE, GREEN, Moving
 
 MOVES = int(os.environ.get("TRIAL_FLEET", "50"))
 LOOKS = 2.0  # seconds
@@ -20,12 +18,6 @@ WATCHED = 60.0
 COPYING = COMPARING = 4
 Say = Callable[[str], None]
 BURST = 20_000  # rows of a resident, to see what each slot costs
-
-
-@pytest.fixture
-def moving(live: Live, tmp_path: Path) -> Iterator[Moving]:
-    with program(live, tmp_path) as made:
-        yield made
 
 
 @pytest.mark.chaos

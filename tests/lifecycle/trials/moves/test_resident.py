@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -17,9 +16,8 @@ import pytest
 from bench import sets
 from demo.load.ledger import Entry, entries
 from demo.load.summary import percentile
-from tests.lifecycle.trials.live import Live
 from tests.lifecycle.trials.moves.fleet import Fleet
-from tests.lifecycle.trials.moves.moving import BLUE, GREEN, Moving, program
+from tests.lifecycle.trials.moves.moving import BLUE, GREEN, Moving
 
 RATE, LIMIT = 50.0, 1.2
 ROUNDS, WINDOW = int(os.environ.get("TRIAL_ROUNDS", "5")), float(os.environ.get("TRIAL_WINDOW", "20"))
@@ -31,12 +29,6 @@ PACE = {
     "pinecone": {"vectors_per_second": 50},
 }
 _NONE: dict[str, dict[str, int]] = {}
-
-
-@pytest.fixture
-def moving(live: Live, tmp_path: Path) -> Iterator[Moving]:
-    with program(live, tmp_path) as made:
-        yield made
 
 
 @pytest.mark.chaos
