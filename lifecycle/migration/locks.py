@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import QuerySet
@@ -66,16 +68,46 @@ def take_turn(migration: Migration) -> str:
     At most `copying_per_database` copy at once; who was started first is served first. A paused move keeps its place in
     the copy, and gives up its place in the queue.
     """
+    return _take(migration, S.PROVISIONING_GREEN, turn, S.INITIAL_SYNC)
+
+
+def take_provisioning(migration: Migration) -> str:
+    """Takes a place among the moves whose green is being made; '' once it has one, else why it waits.
+
+    Each may start programs of the provisioner's; as many at once as copy, first come, first served.
+    """
+    return _take(migration, S.INITIATED, _making, S.PROVISIONING_GREEN)
+
+
+def _take(
+    migration: Migration,
+    waits_in: Migration.State,
+    why_it_waits: Callable[[Migration], str],
+    goes_to: Migration.State,
+) -> str:
+    """One move at a time looks for a place and takes it. '' too where it went on already."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         row = states.locked(migration)
-        if row.state != S.PROVISIONING_GREEN:
+        if row.state != waits_in:
             return ""
-        if why := turn(row):
+        if why := why_it_waits(row):
             return why
-        states.move(row, S.INITIAL_SYNC, actor=SYSTEM)
+        states.move(row, goes_to, actor=SYSTEM)
     migration.refresh_from_db()
+    return ""
+
+
+def _making(row: Migration) -> str:
+    limit = int(settings.MIGRATION["copying_per_database"])
+    running = Migration.objects.filter(
+        run__state=Run.State.RUNNING, run__pause_requested=False, run__cancel_requested=False
+    )
+    making = running.filter(state=S.PROVISIONING_GREEN, target=None).count()
+    before = running.filter(state=S.INITIATED, started_at__lt=row.started_at).exclude(pk=row.pk).count()
+    if making + before >= limit:
+        return f"Green of {making} moves is being made and {before} wait before this one; at most {limit} at once."
     return ""
 
 
@@ -95,30 +127,6 @@ def turn(migration: Migration) -> str:
 def waiting() -> int:
     """How many moves wait for their turn: the more, the seldomer each looks. Whoever is next is woken (`call_next`)."""
     return Migration.objects.filter(state__in=(S.INITIATED, S.PROVISIONING_GREEN), run__isnull=False).count()
-
-
-def take_provisioning(migration: Migration) -> str:
-    """Takes a place among the moves whose green is being made; '' once it has one, else why it waits.
-
-    Each may start programs of the provisioner's; as many at once as copy, first come, first served.
-    """
-    limit = int(settings.MIGRATION["copying_per_database"])
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        row = states.locked(migration)
-        if row.state != S.INITIATED:
-            return ""
-        running = Migration.objects.filter(
-            run__state=Run.State.RUNNING, run__pause_requested=False, run__cancel_requested=False
-        )
-        making = running.filter(state=S.PROVISIONING_GREEN, target=None).count()
-        before = running.filter(state=S.INITIATED, started_at__lt=row.started_at).exclude(pk=row.pk).count()
-        if making + before >= limit:
-            return f"Green of {making} moves is being made and {before} wait before this one; at most {limit} at once."
-        states.move(row, S.PROVISIONING_GREEN, actor=SYSTEM)
-    migration.refresh_from_db()
-    return ""
 
 
 def call_next(migration: Migration) -> None:

@@ -49,13 +49,17 @@ def begin(migration: Migration) -> None:
 
 def soak_safely(migration: Migration) -> None:
     """From now on what green acknowledges is in both regions first; it counts once green owns the tenant."""
-    facts = {"tenant": migration.tenant_id, "soak": migration.soak}
-    _ask(movers.target_of(migration), _SOAK, facts, wanted=False)
+    _soak(migration, migration.soak)
 
 
 def answer_alone(migration: Migration) -> None:
     """From now on green acknowledges without blue: before the way back goes, and blue with it."""
-    _ask(movers.target_of(migration), _SOAK, {"tenant": migration.tenant_id, "soak": "fast"}, wanted=False)
+    _soak(migration, "fast")
+
+
+def _soak(migration: Migration, soak: str) -> None:
+    facts = {"tenant": migration.tenant_id, "soak": soak}
+    _ask(movers.target_of(migration), _SOAK, facts, wanted=False)
 
 
 def end(migration: Migration) -> None:

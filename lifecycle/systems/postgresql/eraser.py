@@ -107,7 +107,7 @@ class PostgresqlEraser:
         if len(run.keys) < 2 * LEAST or any(key[:1] == "{" for key in run.keys):
             return False
         table, column = self._target(run.kind)
-        if table is None or column or table.handling is not Handling.ERASE or table.large_object:
+        if table is None or column or table.handling is not Handling.ERASE:
             return False
         return all(key.child != key.parent for key in self.catalog.referencing(run.kind))
 

@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from psycopg2 import errors
 from psycopg2.extensions import cursor as Cursor
 
 from lifecycle.datamap.model import Handling, Table
-from lifecycle.systems.base import Permanent
+from lifecycle.systems.base import Permanent, Transient
 from lifecycle.systems.postgresql.catalog import Catalog, ForeignKey
 from lifecycle.systems.postgresql.keys import RowKey, is_named, values_of
 from lifecycle.systems.postgresql.ownership import FALSE, Ownership, any_of
@@ -227,10 +228,15 @@ class Rows:
                     f"AND ({self.own.mine(table, b)}) IS NOT TRUE)"
                 )
         spare = any_of(pointing)
-        return self._run(
-            f"SELECT lo_unlink(m.oid) FROM pg_largeobject_metadata m WHERE {condition} AND ({spare}) IS NOT TRUE",
-            params,
-        )
+        try:
+            return self._run(
+                f"SELECT lo_unlink(m.oid) FROM pg_largeobject_metadata m WHERE {condition} AND ({spare}) IS NOT TRUE",
+                params,
+            )
+        except errors.UndefinedObject:
+            raise Transient(
+                "Another transaction of PostgreSQL unlinked the same large object; it is tried again."
+            ) from None
 
 
 def row_key(values: Sequence[str]) -> str:

@@ -70,3 +70,22 @@ def test_both_halves_go_and_no_other_tenants_rows(many: World) -> None:
     assert _left(many, "1") == 0
     assert _left(many, "17") == OTHERS
     assert found(eraser, subject) == [item for item in found(eraser, subject) if item.kind != "queries"]
+
+
+def test_a_large_object_that_both_halves_point_to_goes_once_and_both_end(many: World) -> None:
+    """It came after the list was made, so that the rows themselves take it along."""
+    many.run(
+        "INSERT INTO documents (tenant_id, id, owner_id, title, s3_key, sha256) "
+        "SELECT '1', gen_random_uuid(), 'u-1', 't', 'k' || n, 's' FROM generate_series(1, %s) n",
+        [MINE],
+    )
+    subject, eraser = known(many, "1"), many.eraser()
+    items = [item for item in found(eraser, subject) if item.kind == "documents"]
+    oid = many.one("SELECT lo_from_bytea(0, 'both')")
+    for each in (items[0], items[-1]):
+        many.run("UPDATE documents SET original = %s WHERE id::text = %s", [oid, each.key.strip('[]"')])
+    taken = 0
+    while taken < len(items):
+        taken += eraser.erase(subject, items[taken:], OpenGate()).taken
+    assert many.one("SELECT count(*) FROM documents WHERE tenant_id = '1'") == 0
+    assert many.one("SELECT count(*) FROM pg_largeobject_metadata WHERE oid = %s", [oid]) == 0

@@ -47,7 +47,9 @@ def test_a_residents_p95_while_others_are_copied(
     sets.objects(place, mover, int(PACE["s3"]["objects_per_second"] * longest))
     sets.vectors(place, mover, int(PACE["pinecone"]["vectors_per_second"] * longest))
     moving.start(
+        # As many documents go as come: with ever more of them every request would grow slower by itself.
         "load", "-m", "demo.load", "--tenant", resident, "--rate", str(RATE), "--seconds", "3600",
+        "--writes", "0.2", "--deletes", "0.2",
         "--ledger", str(ledger), "--url", moving.stack["regions"][GREEN]["app"],
     )  # fmt: skip
     time.sleep(SETTLES)
