@@ -23,12 +23,26 @@ def is_free(port: int) -> bool:
     return True
 
 
+def _reserve(port: int) -> socket.socket | None:
+    """The port, kept from other stacks that choose at the same time until its server listens; None where it is taken."""
+    made = socket.socket()
+    try:
+        made.bind(("127.0.0.1", port))
+    except OSError:
+        made.close()
+        return None
+    # From here on a server may bind it, since every one of them asks for a used address; another choice does not ask.
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return made
+
+
 class Ports:
-    """The ports of one stack by name, kept in `path`."""
+    """The ports of one stack by name, kept in `path`; what this process chose it also keeps from others."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._reserved: list[socket.socket] = []
         self._known: dict[str, int] = json.loads(path.read_text()) if path.exists() else {}
 
     def get(self, name: str) -> int:
@@ -53,7 +67,9 @@ class Ports:
         taken = set(self._known.values())
         for _ in range(2000):
             port = random.randint(LOWEST, HIGHEST)
-            if port not in taken and is_free(port):
+            reserved = None if port in taken else _reserve(port)
+            if reserved is not None:
+                self._reserved.append(reserved)
                 return port
         raise RuntimeError(
             f"No free port between {LOWEST} and {HIGHEST} on 127.0.0.1; end some programs and try again."
