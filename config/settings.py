@@ -24,7 +24,8 @@ PUBLIC_URL = env.str("PUBLIC_URL", default="http://127.0.0.1:8000" if LOCAL_STAC
 
 INSTALLED_APPS = [
     "unfold",
-    "django.contrib.admin",
+    # Without the admin's own look for pages: config/urls.py looks, and no command or worker loads them.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 from lifecycle.engine.context import Context as Context
@@ -51,6 +52,7 @@ class Workflow:
     on_state: Callable[[Run], None] = lambda _run: None
 
 
+_providers: list[str] = []
 _workflows: dict[str, Workflow] = {}
 _undos: dict[str, UndoFunction] = {}
 
@@ -66,8 +68,23 @@ def register_undo(name: str, function: UndoFunction) -> None:
     _undos[name] = function
 
 
+def provided_by(*modules: str) -> None:
+    """Names modules that register workflows and undo actions; they are imported when first one is asked for.
+
+    Most commands ask for none, and importing all costs them more than their work.
+    """
+    _providers.extend(modules)
+
+
+def _load() -> None:
+    for module in _providers:
+        import_module(module)
+
+
 def named(name: str) -> Workflow:
     """The workflow of this name. Raises Permanent when this version of the program knows none."""
+    if name not in _workflows:
+        _load()
     if name not in _workflows:
         raise Permanent(f"This version of the program has no workflow {name!r}.")
     return _workflows[name]
@@ -75,6 +92,8 @@ def named(name: str) -> Workflow:
 
 def undo_named(name: str) -> UndoFunction:
     """The undo action of this name. Raises Permanent when this version of the program knows none."""
+    if name not in _undos:
+        _load()
     if name not in _undos:
         raise Permanent(f"This version of the program has no undo action {name!r}.")
     return _undos[name]

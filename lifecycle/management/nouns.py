@@ -15,6 +15,8 @@ from typing import Any
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.serializers.json import DjangoJSONEncoder
+from django.db import OperationalError, ProgrammingError
+from psycopg2.errors import UndefinedColumn, UndefinedTable
 
 from compliance.errors import Refused
 from lifecycle.systems.base import Permanent, Transient
@@ -115,6 +117,13 @@ def _failure(error: Exception) -> Failure | None:
             return Failure(*error.messages)
         case Permanent() | Transient() | TimeoutError():
             return Failure(str(error))
+        case OperationalError():
+            return Failure(
+                "The control database does not answer. See that it is up (`make stack` on a local one) and that DATABASE_URL "
+                "is right."
+            )
+        case ProgrammingError() if isinstance(error.__cause__, UndefinedTable | UndefinedColumn):
+            return Failure("The control database is not of this version: run `manage.py migrate` first.")
     return None
 
 

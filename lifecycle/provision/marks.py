@@ -2,6 +2,7 @@
 
 `python -m lifecycle.provision.marks create|destroy KIND ID`, with PROVISION_PLACES naming a private file of resolved
 places. Each is idempotent. All are the move's own, beside the tenant's data: unmaking them never touches the tenant.
+Terraform starts a process for each of them, so each loads its own client only.
 """
 
 from __future__ import annotations
@@ -14,12 +15,6 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-import boto3
-import httpx
-import psycopg2
-from botocore.config import Config
-from psycopg2 import sql
-
 Place = Mapping[str, str]
 _ID = re.compile(r"[a-z0-9_]{1,40}")
 _VERSION = "2025-10"
@@ -28,6 +23,9 @@ FOLDER = "moves/"
 
 def schema(place: Place, name: str, make: bool) -> None:
     """Schema `move_<id>`: it shows that the move may create in the database."""
+    import psycopg2
+    from psycopg2 import sql
+
     wanted = sql.Identifier(f"move_{name}")
     statement = (
         sql.SQL("CREATE SCHEMA IF NOT EXISTS {}") if make else sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE")
@@ -41,6 +39,9 @@ def schema(place: Place, name: str, make: bool) -> None:
 
 def marker(place: Place, name: str, make: bool) -> None:
     """Object `moves/<id>`, outside every tenant's prefix; all its versions go again."""
+    import boto3
+    from botocore.config import Config
+
     client = boto3.session.Session().client(
         "s3",
         endpoint_url=place.get("endpoint"),
@@ -65,6 +66,8 @@ def marker(place: Place, name: str, make: bool) -> None:
 
 def namespace(place: Place, name: str, make: bool) -> None:
     """Namespace `move-<id>`, empty."""
+    import httpx
+
     wanted = f"move-{name}"
     with httpx.Client(
         base_url=place["index_host"],

@@ -1,4 +1,4 @@
-"""1,000 faults of five kinds planted in green while the application goes on writing: all found, none false, all mended."""
+"""Faults of five kinds planted in green while the application goes on writing: all found, none false, all mended."""
 
 from __future__ import annotations
 
@@ -21,16 +21,26 @@ from tests.lifecycle.systems.moving.world import BLUE, MAP, World, differences
 
 T = TypeVar("T")
 R = TypeVar("R")
-EACH = 100  # faults of each kind, in each store
 
 
 @pytest.mark.timeout(400)
+def test_faults_of_every_kind_are_found_and_mended(world: World, tmp_path: Path) -> None:
+    _trial(world, tmp_path, number=15)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(400)
 def test_a_thousand_faults(world: World, tmp_path: Path) -> None:
+    _trial(world, tmp_path, number=100)
+
+
+def _trial(world: World, tmp_path: Path, number: int) -> None:
+    """Plants `number` faults of each kind, in each store."""
     with applying(world, tmp_path):
-        names = _platform(world)
+        names = _platform(world, number)
         with _writing(world):
-            planted = _plant_objects(world, names) | _plant_vectors(world, names)
-            assert len(planted) == 10 * EACH
+            planted = _plant_objects(world, names, number) | _plant_vectors(world, names, number)
+            assert len(planted) == 10 * number
             movers = (S3Mover(world.move("s3"), MAP), PineconeMover(world.move("pinecone"), MAP))
             for mover in movers:
                 wanted = {key: kind for (store, key), kind in planted.items() if store == mover.name}
@@ -41,11 +51,11 @@ def test_a_thousand_faults(world: World, tmp_path: Path) -> None:
                 mover.close()
 
 
-def _platform(world: World) -> list[str]:
+def _platform(world: World, number: int) -> list[str]:
     """What the tenant has before anything goes wrong: each key written twice, some deleted again, all on green."""
-    names = [f"doc-{n}" for n in range(3 * EACH + 50)]
-    deleted = [f"gone-{n}" for n in range(EACH)]
-    _bulk(world, "draft", names[EACH : 2 * EACH])
+    names = [f"doc-{n}" for n in range(3 * number + 50)]
+    deleted = [f"gone-{n}" for n in range(number)]
+    _bulk(world, "draft", names[number : 2 * number])
     _bulk(world, "final", [*names, *deleted])
     _caught_up(world)
     _side_by_side(lambda name: world.blue.drop_versions(world.key(name)), deleted)
@@ -81,11 +91,11 @@ def _caught_up(world: World) -> None:
     until(level, 60)
 
 
-def _plant_objects(world: World, names: list[str]) -> dict[tuple[str, str], Kind]:
+def _plant_objects(world: World, names: list[str], number: int) -> dict[tuple[str, str], Kind]:
     green = world.green
 
     def plant(n: int) -> dict[tuple[str, str], Kind]:
-        missing, stale, corrupted = (names[n + at * EACH] for at in range(3))
+        missing, stale, corrupted = (names[n + at * number] for at in range(3))
         if n % 2:
             green.drop_versions(world.key(missing))
         else:
@@ -102,7 +112,7 @@ def _plant_objects(world: World, names: list[str]) -> dict[tuple[str, str], Kind
             ("s3", world.key(f"foreign-{n}")): Kind.FOREIGN,
         }
 
-    return {at: kind for found in _side_by_side(plant, range(EACH)) for at, kind in found.items()}
+    return {at: kind for found in _side_by_side(plant, range(number)) for at, kind in found.items()}
 
 
 def _side_by_side(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
@@ -110,10 +120,10 @@ def _side_by_side(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
         return list(pool.map(work, items))
 
 
-def _plant_vectors(world: World, names: list[str]) -> dict[tuple[str, str], Kind]:
+def _plant_vectors(world: World, names: list[str], number: int) -> dict[tuple[str, str], Kind]:
     planted: dict[tuple[str, str], Kind] = {}
-    parts = [names[at * EACH : (at + 1) * EACH] for at in range(3)]
-    gone, foreign = [f"gone-{n}" for n in range(EACH)], [f"foreign-{n}" for n in range(EACH)]
+    parts = [names[at * number : (at + 1) * number] for at in range(3)]
+    gone, foreign = [f"gone-{n}" for n in range(number)], [f"foreign-{n}" for n in range(number)]
     world.green.delete_vectors(world.namespace, [f"{name}#0" for name in parts[0]])
     world.green.upsert(world.namespace, [world.vector(name, "draft") for name in parts[1]])
     world.green.upsert(world.namespace, [world.vector(name, "fiNal") for name in parts[2]])
@@ -122,7 +132,7 @@ def _plant_vectors(world: World, names: list[str]) -> dict[tuple[str, str], Kind
     kinds = (Kind.MISSING, Kind.STALE, Kind.CORRUPTED, Kind.RESURRECTED, Kind.FOREIGN)
     for kind, chosen in zip(kinds, (*parts, gone, foreign), strict=True):
         planted |= {("pinecone", _vector_key(world, name)): kind for name in chosen}
-    until(lambda: len(world.green.vectors(world.namespace, [f"{n}#0" for n in foreign])) == EACH)
+    until(lambda: len(world.green.vectors(world.namespace, [f"{n}#0" for n in foreign])) == number)
     return planted
 
 

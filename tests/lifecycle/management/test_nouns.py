@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
+from django.db import connection
 
 from compliance.errors import Refused
 from lifecycle.management.nouns import Answer, Failure, NounCommand, Options, misuse, plain, table
@@ -18,7 +19,17 @@ class Noun(NounCommand):
     """A noun whose verbs end in every way there is."""
 
     def add_verbs(self) -> None:
-        for name in ("answer", "code", "refused", "absent", "permanent", "misused", "bug"):
+        for name in (
+            "answer",
+            "code",
+            "refused",
+            "absent",
+            "permanent",
+            "misused",
+            "down",
+            "unmigrated",
+            "bug",
+        ):
             parser = self.verb(name, getattr(self, name), name)
             if name == "answer":
                 parser.add_argument("--number", type=int, required=True)
@@ -41,6 +52,15 @@ class Noun(NounCommand):
 
     def misused(self, _options: Options) -> Any:
         raise misuse("Give --user or --category, not both.")
+
+    def down(self, _options: Options) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL statement_timeout = 1")
+            cursor.execute("SELECT pg_sleep(5)")
+
+    def unmigrated(self, _options: Options) -> Any:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT coming FROM compliance_legalhold")
 
     def bug(self, _options: Options) -> Any:
         raise ZeroDivisionError
@@ -74,6 +94,17 @@ def test_what_can_not_be_done(verb: str, code: int, reasons: list[str]) -> None:
 @pytest.mark.django_db
 def test_an_unknown_id() -> None:
     assert called("absent") == (1, "", "User matching query does not exist. Check the id.\n")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("verb", "reason"),
+    [("down", "The control database does not answer."), ("unmigrated", "run `manage.py migrate` first.")],
+)
+def test_a_database_that_does_not_serve_is_a_sentence(verb: str, reason: str) -> None:
+    code, out, err = called(verb)
+    assert (code, out) == (1, "")
+    assert reason in err
 
 
 @pytest.mark.parametrize(
