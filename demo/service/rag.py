@@ -166,6 +166,12 @@ class Service:
             self._own.check()
             self._checked = time.monotonic()
 
+    def owns(self, tenant: str) -> bool:
+        """Whether this region owns the tenant's writes now."""
+        with self.reading.cursor() as cursor:
+            known = route(cursor, tenant)
+        return known is not None and known.live
+
     def _other(self, tenant: str) -> Stores:
         with self.reading.cursor() as cursor:
             known = route(cursor, tenant)

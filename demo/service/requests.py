@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 import http.client
 import json
+import select
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from lifecycle.participation import Fenced, NotOwner, OutcomeUnknown
 
 TRIES_FOR = 2.0  # seconds in which a fence passes
 FORWARD_TIMEOUT = 4.0
+LOOKS_AGAIN = 0.25  # how long another region may take to answer before we look whether it is still the owner
 MISDIRECTED = 421
 
 
@@ -204,6 +207,16 @@ class Desk:
                 return sorry("Writes of this tenant are fenced; try again.")
             time.sleep(0.005)
 
+    def _wait(self, asked: socket.socket, tenant: str) -> None:
+        """Until the other region answers. Raises TimeoutError once the tenant is owned here: whoever is ill there may
+        never answer, and who asked should ask again here."""
+        ends = time.monotonic() + FORWARD_TIMEOUT
+        answer = select.poll()
+        answer.register(asked, select.POLLIN)
+        while not answer.poll(LOOKS_AGAIN * 1000):
+            if time.monotonic() > ends or self._service.owns(tenant):
+                raise TimeoutError
+
     def _forward(self, request: Request, region: str) -> Answer | None:
         """The answer of another region's service; None where it could not be asked, so that nothing happened there."""
         parts = urlsplit(self._peers.get(region, ""))
@@ -218,6 +231,7 @@ class Desk:
             }
             headers["x-forwarded-region"] = self._service.region
             line.request(request.method, request.path, request.body, headers)
+            self._wait(line.sock, request.tenant)
             response = line.getresponse()
             body = response.read()
             kept = {

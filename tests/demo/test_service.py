@@ -215,3 +215,19 @@ def test_a_hanging_service_goes_on_when_it_is_told(regions: Regions) -> None:
     regions.fault(WEST)
     waiting.join(10)
     assert answers == [200]
+
+
+def test_a_forwarded_write_waits_no_longer_for_an_ill_region_once_it_is_owned_here(regions: Regions) -> None:
+    for region in (EAST, WEST):
+        regions.route(region, WEST)
+    regions.fault(WEST, kind="hang")
+    answers: list[tuple[int, Any, Any]] = []
+    waiting = threading.Thread(target=lambda: answers.append(regions.put(EAST)))
+    waiting.start()
+    waiting.join(0.5)
+    assert not answers
+    regions.route(EAST, EAST)
+    waiting.join(2)  # the other region is given 4 s
+    assert [(status, told["error"]) for status, told, _ in answers] == [
+        (503, "The outcome is unknown: the owner's region did not answer.")
+    ]
