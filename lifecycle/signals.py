@@ -11,9 +11,9 @@ from django.dispatch import receiver
 
 from compliance import signals
 from compliance.models import ErasureRequest, LegalHold
-from lifecycle.engine import sweeper, workflow
+from lifecycle.engine import providers, sweeper
 
-workflow.provided_by(
+providers.provided_by(
     "lifecycle.erasure.workflow", "lifecycle.preservation.workflow", "lifecycle.migration.workflow"
 )
 

@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from demo.stack.haproxy import app_name
+from demo.stack.describe import region as described
+from demo.stack.describe import trial_key
+from demo.stack.haproxy import app_name, app_url
 from demo.stack.place import REGIONS, Place, write_private
 from demo.stack.server import Server, answers
-
-TRIAL = "trial"
-
-
-def url(place: Place, region: str) -> str:
-    """Return the address of the region's service."""
-    return f"http://127.0.0.1:{place.ports.get(app_name(region))}"
-
-
-def trial_key(place: Place) -> str:
-    """Return what a trial says to switch faults on."""
-    return place.secrets.get(TRIAL)
 
 
 def servers(place: Place) -> list[Server]:
@@ -34,13 +24,11 @@ def _server(place: Place, region: str) -> Server:
         port=place.ports.get(name),
         command=(sys.executable, "-m", "demo.service", "--settings", str(settings)),
         prepare=lambda: _configure(place, region),
-        ready=lambda: answers(f"{url(place, region)}/_alive"),
+        ready=lambda: answers(f"{app_url(place, region)}/_alive"),
     )
 
 
 def _configure(place: Place, region: str) -> None:
-    from demo.stack.describe import region as described  # describe names this module's addresses
-
     name = app_name(region)
     write_private(
         place.data(name) / "settings.json",
@@ -48,7 +36,7 @@ def _configure(place: Place, region: str) -> None:
             "region": region,
             "port": place.ports.get(name),
             "places": {each: described(place, each) for each in REGIONS},
-            "peers": {each: url(place, each) for each in REGIONS},
+            "peers": {each: app_url(place, each) for each in REGIONS},
             "trial_key": trial_key(place),
         },
     )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from demo.stack import apps, gnupg, haproxy, moto, ours, postgres, prometheus, seaweed, valkey
+from demo.stack import gnupg, haproxy, moto, ours, postgres, prometheus, seaweed, valkey
 from demo.stack.place import REGIONS, Place, read_json, write_private
 
 USERS = ("officer", "officer2", "legal", "legal2", "engineer", "engineer2", "auditor")
@@ -30,9 +30,14 @@ def region(place: Place, region: str) -> dict[str, Any]:
         "logs": {"endpoint": moto.endpoint(place), "region": region},
         "prometheus": prometheus.url(place, region),
         "datadog": ours.address(place, ours.DATADOG),
-        "app": apps.url(place, region),
+        "app": haproxy.app_url(place, region),
         "datadog_key": place.secrets.get(ours.DATADOG),
     }
+
+
+def trial_key(place: Place) -> str:
+    """Return what a trial says to switch faults of the services on."""
+    return place.secrets.get("trial")
 
 
 def describe(place: Place, servers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def describe(place: Place, servers: Mapping[str, Mapping[str, Any]]) -> dict[str
         "certificates": seaweed.access(place, seaweed.VAULT, seaweed.CERTIFICATES),
         "backups": seaweed.access(place, seaweed.VAULT, seaweed.BACKUPS),
         "traffic": haproxy.describe(place),
-        "trial_key": apps.trial_key(place),
+        "trial_key": trial_key(place),
         "mail": str(place.root / "mail"),
         "smtp": {"host": "127.0.0.1", "port": place.ports.get(ours.MAIL)},
         "signing_fingerprint": gnupg.signing_fingerprint(place),

@@ -18,6 +18,11 @@ def app_name(region: str) -> str:
     return f"app-{region}"
 
 
+def app_url(place: Place, region: str) -> str:
+    """Return the address of the region's service itself."""
+    return f"http://127.0.0.1:{place.ports.get(app_name(region))}"
+
+
 def url(place: Place) -> str:
     """Return the address that clients of the platform use."""
     return f"http://127.0.0.1:{place.ports.get(NAME)}"

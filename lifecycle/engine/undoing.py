@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from django.db.models import F
 from django.utils import timezone
 
+from lifecycle.engine import providers
 from lifecycle.engine.context import Context
 from lifecycle.engine.outcomes import Done, More, Outcome
-from lifecycle.engine.workflow import UNDO, StepSpec, undo_named
-from lifecycle.models import Undo
+from lifecycle.models import Run, Undo
+from lifecycle.systems.base import Permanent
+
+UNDO = "undo"  # the engine's own step, made by a cancellation
+
+UndoFunction = Callable[[Run, Any], None]
+
+_undos: dict[str, UndoFunction] = {}
+
+
+def register_undo(name: str, function: UndoFunction) -> None:
+    """Makes an undo action known. `function(run, arguments)` must be idempotent."""
+    _undos[name] = function
+
+
+def undo_named(name: str) -> UndoFunction:
+    """The undo action of this name. Raises Permanent when this version of the program knows none."""
+    if name not in _undos:
+        providers.load()
+    if name not in _undos:
+        raise Permanent(f"This version of the program has no undo action {name!r}.")
+    return _undos[name]
 
 
 def run(context: Context) -> Outcome:
@@ -25,6 +49,3 @@ def run(context: Context) -> Outcome:
         context.heartbeat()
         context.cursor = row.pk  # one undone is progress: the retries count anew
     return Done({"undone": total})
-
-
-SPEC = StepSpec(UNDO, stage=0, run=run)

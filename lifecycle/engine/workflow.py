@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
+from lifecycle.engine import providers, undoing
 from lifecycle.engine.context import Context as Context
 from lifecycle.engine.outcomes import Outcome
+from lifecycle.engine.undoing import UNDO as UNDO
+from lifecycle.engine.undoing import register_undo as register_undo
 from lifecycle.models import Run, Step
 from lifecycle.systems.base import Permanent
 
-UNDO = "undo"  # the engine's own step, made by a cancellation
 QUEUES = ("default", "long")
-
-UndoFunction = Callable[[Run, Any], None]
 
 
 def _no_function(_context: Context) -> Outcome:
@@ -52,9 +50,8 @@ class Workflow:
     on_state: Callable[[Run], None] = lambda _run: None
 
 
-_providers: list[str] = []
+_UNDO = StepSpec(UNDO, stage=0, run=undoing.run)
 _workflows: dict[str, Workflow] = {}
-_undos: dict[str, UndoFunction] = {}
 
 
 def register(workflow: Workflow) -> Workflow:
@@ -63,48 +60,19 @@ def register(workflow: Workflow) -> Workflow:
     return workflow
 
 
-def register_undo(name: str, function: UndoFunction) -> None:
-    """Makes an undo action known. `function(run, arguments)` must be idempotent."""
-    _undos[name] = function
-
-
-def provided_by(*modules: str) -> None:
-    """Names modules that register workflows and undo actions; they are imported when first one is asked for.
-
-    Most commands ask for none, and importing all costs them more than their work.
-    """
-    _providers.extend(modules)
-
-
-def _load() -> None:
-    for module in _providers:
-        import_module(module)
-
-
 def named(name: str) -> Workflow:
     """The workflow of this name. Raises Permanent when this version of the program knows none."""
     if name not in _workflows:
-        _load()
+        providers.load()
     if name not in _workflows:
         raise Permanent(f"This version of the program has no workflow {name!r}.")
     return _workflows[name]
 
 
-def undo_named(name: str) -> UndoFunction:
-    """The undo action of this name. Raises Permanent when this version of the program knows none."""
-    if name not in _undos:
-        _load()
-    if name not in _undos:
-        raise Permanent(f"This version of the program has no undo action {name!r}.")
-    return _undos[name]
-
-
 def spec_of(step: Step) -> StepSpec:
     """What to call for a step. Raises Permanent when its workflow no longer has it."""
     if step.name == UNDO:
-        from lifecycle.engine.undoing import SPEC  # imported here: undoing needs this module
-
-        return SPEC
+        return _UNDO
     specs = named(step.run.workflow).steps(step.run)
     for spec in specs:
         if (spec.name, spec.lane) == (step.name, step.lane):
