@@ -7,7 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest
 from django.templatetags.static import static
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 
 
 def _may(permission: str) -> Callable[[HttpRequest], bool]:
@@ -24,6 +24,12 @@ def _item(title: str, icon: str, model: str, app: str = "compliance") -> dict[st
         "link": reverse_lazy(f"admin:{app}_{model}_changelist"),
         "permission": _may(f"{app}.view_{model}"),
     }
+
+
+def _on_moves(request: HttpRequest) -> bool:
+    """The fleet's page lies below the list of moves, and has an entry of its own."""
+    moves, fleet = reverse("admin:lifecycle_migration_changelist"), reverse("admin:lifecycle_migration_fleet")
+    return request.path.startswith(moves) and not request.path.startswith(fleet)
 
 
 UNFOLD: dict[str, Any] = {
@@ -75,7 +81,7 @@ UNFOLD: dict[str, Any] = {
                         "link": reverse_lazy("admin:lifecycle_migration_fleet"),
                         "permission": _may("lifecycle.view_migration"),
                     },
-                    _item("Moves", "swap_horiz", "migration", "lifecycle"),
+                    {**_item("Moves", "swap_horiz", "migration", "lifecycle"), "active": _on_moves},
                 ],
             },
             {

@@ -252,6 +252,7 @@ LOGGING: dict[str, Any] = {
             "weasyprint",
             "fontTools",
             "gnupg",
+            "pikepdf",
             "urllib3",
             "django-q",
             "pinecone",

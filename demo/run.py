@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ def main() -> int:
     real = "DATABASE_URL" in os.environ
     ours = not real and control.supervisor(root) is None
     try:
-        with Program(root) as program:
+        with _alone(root), Program(root) as program:
             _serve(program, root, real=real)
     except KeyboardInterrupt:
         print("\nEnding.", flush=True)
@@ -47,6 +50,20 @@ def main() -> int:
     if not real and not ours:
         print("The local servers ran before and go on; `make stack-down` ends them.")
     return 0
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Two would take each other's work: there is one watchdog for a load balancer."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Failed(
+                "The program runs from this folder already. Use that one, or end it with Ctrl-C."
+            ) from None
+        yield
 
 
 def _serve(program: Program, root: Path, *, real: bool) -> None:
