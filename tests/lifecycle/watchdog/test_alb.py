@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from demo.stack import control
 from lifecycle.traffic.alb import ALB
 from lifecycle.traffic.base import Split
 from lifecycle.watchdog.__main__ import main
@@ -63,8 +66,9 @@ def serving(apps: dict[str, Application], failing: threading.Event) -> Iterator[
 
 
 def test_it_writes_weights_holds_on_silence_and_goes_back_on_what_prometheus_counts(
-    scene: Scene, stack: dict[str, Any]
+    scene: Scene, stack: dict[str, Any], stack_dir: Path
 ) -> None:
+    """Ownership also while AWS does not answer; the weights follow once it does."""
     elb, listener, groups = made(stack)
     named = names()
     where = {region: stack["regions"][region]["prometheus"] for region in (BLUE, GREEN)}
@@ -100,11 +104,16 @@ def test_it_writes_weights_holds_on_silence_and_goes_back_on_what_prometheus_cou
         scene.order(owner=GREEN)
         scene.done(30)
         assert scene.pair.owners() == [GREEN]
-        failing.set()
-        until(lambda: scene.now().latched, 30, lambda: str(scene.reading()))
-        until(lambda: scene.pair.owners() == [BLUE], 15, scene.words)
+        control.signal_server(stack_dir, "logs", signal.SIGSTOP)  # AWS answers nobody
+        try:
+            failing.set()
+            until(lambda: scene.pair.owners() == [BLUE], 40, scene.words)
+        finally:
+            control.signal_server(stack_dir, "logs", signal.SIGCONT)
+        assert "Weights can't be changed until that ends" in scene.words()
+        until(lambda: alb.read(TENANT) == Split(BLUE, GREEN, 0), 20, scene.words)
+    until(lambda: scene.now().latched, 15, lambda: str(scene.reading()))
     assert scene.now().latch_reason.startswith("errors")
-    assert alb.read(TENANT) == Split(BLUE, GREEN, 0)
     scene.order(share=0, owner=BLUE, latched=False, latch_reason="", closed=True)
     scene.done(20)
     assert alb.read(TENANT) == Split(BLUE)
