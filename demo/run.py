@@ -33,9 +33,10 @@ def main() -> int:
     root = run_dir()
     signal.signal(signal.SIGTERM, _interrupt)
     real = "DATABASE_URL" in os.environ
-    ours = not real and control.supervisor(root) is None
+    ours = False
     try:
         with _alone(root), Program(root) as program:
+            ours = not real and control.supervisor(root) is None
             _serve(program, root, real=real)
     except KeyboardInterrupt:
         print("\nEnding.", flush=True)

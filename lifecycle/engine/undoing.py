@@ -12,7 +12,6 @@ from lifecycle.engine import providers
 from lifecycle.engine.context import Context
 from lifecycle.engine.outcomes import Done, More, Outcome
 from lifecycle.models import Run, Undo
-from lifecycle.systems.base import Permanent
 
 UNDO = "undo"  # the engine's own step, made by a cancellation
 
@@ -28,11 +27,7 @@ def register_undo(name: str, function: UndoFunction) -> None:
 
 def undo_named(name: str) -> UndoFunction:
     """The undo action of this name. Raises Permanent when this version of the program knows none."""
-    if name not in _undos:
-        providers.load()
-    if name not in _undos:
-        raise Permanent(f"This version of the program has no undo action {name!r}.")
-    return _undos[name]
+    return providers.find(_undos, name, "undo action")
 
 
 def run(context: Context) -> Outcome:

@@ -62,11 +62,7 @@ def register(workflow: Workflow) -> Workflow:
 
 def named(name: str) -> Workflow:
     """The workflow of this name. Raises Permanent when this version of the program knows none."""
-    if name not in _workflows:
-        providers.load()
-    if name not in _workflows:
-        raise Permanent(f"This version of the program has no workflow {name!r}.")
-    return _workflows[name]
+    return providers.find(_workflows, name, "workflow")
 
 
 def spec_of(step: Step) -> StepSpec:
