@@ -58,11 +58,23 @@ WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND mode = 'ShareLock' AN
   AND classid::bigint = (%(key)s::bigint >> 32) & 4294967295 AND objid::bigint = %(key)s::bigint & 4294967295
 """
 _LEAVE = "UPDATE compliance_fencebatch SET outcome = 'error' WHERE id = %(id)s; SELECT pg_advisory_unlock_shared(%(key)s)"
-_IN_SCOPE = """
-SELECT id, extract(epoch FROM deadline - clock_timestamp())::float FROM compliance_fencebatch
-WHERE tenant_id = %(tenant)s AND closed_at IS NULL AND deadline + make_interval(secs => %(margin)s) > clock_timestamp()
-  AND (%(subject)s = '' OR subject_pseudonym IN ('', %(subject)s)) AND (%(category)s = '' OR category IN ('', %(category)s))
+_SCOPE = """
+    sent.tenant_id = %(tenant)s AND sent.closed_at IS NULL
+    AND (%(subject)s = '' OR sent.subject_pseudonym IN ('', %(subject)s))
+    AND (%(category)s = '' OR sent.category IN ('', %(category)s))
 """
+_IN_SCOPE = f"""
+SELECT id, extract(epoch FROM deadline - clock_timestamp())::float FROM compliance_fencebatch AS sent
+WHERE {_SCOPE} AND deadline + make_interval(secs => %(margin)s) > clock_timestamp()
+"""  # noqa: S608 - constants
+# A later batch of the same case that ended well has sent the same things again, and was answered.
+_UNANSWERED = f"""
+SELECT system, count(*) FROM compliance_fencebatch AS sent
+WHERE {_SCOPE} AND NOT EXISTS (
+    SELECT FROM compliance_fencebatch AS later WHERE later.case_id = sent.case_id AND later.system = sent.system
+        AND later.outcome = 'done' AND later.opened_at > sent.opened_at)
+GROUP BY system ORDER BY system
+"""  # noqa: S608 - constants
 
 
 class HoldInForce(Exception):
@@ -202,13 +214,15 @@ def batch(
     opened.close("done")
 
 
-def wait_out(hold: LegalHold) -> float:
-    """Returns once no deletion in the committed hold's scope is in flight, and none can start; seconds it took.
+def wait_out(hold: LegalHold) -> tuple[float, dict[str, int]]:
+    """Returns once no deletion in the committed hold's scope is in flight, and none can start.
 
-    Raises FenceTimeout after 10 s, which needs a batch that breaks the fence's rules.
+    Gives the seconds it took, and {system: batches} that were sent before and never answered: a server that was stopped
+    in the middle of one may end it when it wakes, which nobody else can prevent. Raises FenceTimeout after 10 s, which
+    needs a batch that breaks the fence's rules.
     """
     if not settings.FENCE_ENABLED:
-        return 0.0
+        return 0.0, {}
     began = _clock()
     session = _session()
     facts = {
@@ -227,7 +241,7 @@ def wait_out(hold: LegalHold) -> float:
                 "A deletion was still in flight after 10 seconds. The hold is in force; look at it again."
             )
         time.sleep(_POLL)
-    return _clock() - began
+    return _clock() - began, dict(_all(session, _UNANSWERED, facts))
 
 
 def _take_and_release(session: Connection, key: int, longest: float) -> None:

@@ -107,6 +107,7 @@ def describe_hold(hold: LegalHold, viewer: Actor | None = None) -> dict[str, Any
         "released_at": _at(hold.released_at),
         "preserved": hold.preserved,
         "already_gone": hold.already_gone,
+        "in_doubt": hold.in_doubt,
     }
 
 

@@ -62,7 +62,8 @@ def place(
     """Commits the hold, waits until no deletion in its scope is in flight (10 s at most), stops the requests it covers.
 
     It covers the tenant, or one `user`, and all data categories or one. Returns it in state `preserving`; a durable run
-    puts what lies at providers under their own holds. Raises Refused, and fence.FenceTimeout with the hold in force.
+    puts what lies at providers under their own holds. `in_doubt` names the systems that never answered what was sent to
+    them before: a server that was stopped may still end what it had begun. Raises Refused, and fence.FenceTimeout with the hold in force.
     """
     if connection.in_atomic_block and not _in_test_case():
         raise RuntimeError("A hold is placed outside any transaction: it counts once it is committed.")
@@ -84,9 +85,10 @@ def place(
             data |= {"type": type, "scope": "user" if user else "tenant", "category": category}
         audit.record("hold.placed", actor=actor, tenant_id=tenant_id, case_id=hold.pk, data=data)
         signals.announce(signals.hold_placed, hold_id=hold.pk)
-    seconds = fence.wait_out(hold)
+    seconds, in_doubt = fence.wait_out(hold)
+    LegalHold.objects.filter(pk=hold.pk).update(in_doubt=in_doubt)
     stopped = _stop_requests(hold)
-    in_force = {"milliseconds": int(seconds * 1000), "stopped": stopped}
+    in_force = {"milliseconds": int(seconds * 1000), "stopped": stopped, "in_doubt": in_doubt}
     audit.record_now("hold.in_force", actor=SYSTEM, tenant_id=tenant_id, case_id=hold.pk, data=in_force)
     hold.refresh_from_db()
     return hold

@@ -51,6 +51,9 @@ class LegalHold(models.Model):
     already_gone = models.JSONField(
         default=list, blank=True, help_text="What a provider had already accepted to delete."
     )
+    in_doubt = models.JSONField(
+        default=dict, blank=True, help_text="{system: deletions} sent before the hold and never answered."
+    )
     release_requested_by = models.ForeignKey(
         "auth.User", on_delete=models.PROTECT, null=True, related_name="+"
     )

@@ -206,6 +206,7 @@ def _hold(hold: LegalHold) -> dict[str, Any]:
         "state": hold.state,
         "preserved": hold.preserved,
         "already_gone": hold.already_gone,
+        "in_doubt": hold.in_doubt,
     }
 
 

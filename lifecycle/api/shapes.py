@@ -116,6 +116,9 @@ class Hold(Plain):
     state = serializers.CharField()
     preserved = serializers.JSONField()
     already_gone = serializers.JSONField()
+    in_doubt = serializers.JSONField(
+        help_text="{system: deletions} sent before the hold and never answered: its server may still end them."
+    )
 
 
 class Document(Plain):

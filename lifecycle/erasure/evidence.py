@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from datetime import datetime
 from typing import Any
 
 from django.db.models import Q, Sum
@@ -13,6 +12,7 @@ from django.utils import timezone
 from compliance.actions import certifying
 from compliance.models import AuditEvent, Decision, LegalHold, Mention, Recipient
 from compliance.sealing import seal_json, unseal_json
+from lifecycle.engine.progress import moment
 from lifecycle.erasure import manifest
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.models import BystanderGroup, Canary, ErasureLedger, SystemLine
@@ -46,16 +46,16 @@ def _collect(file: CaseFile, salt: bytes) -> dict[str, Any]:
             "subject_kind": request.subject_kind,
             "tenant": request.tenant_id,
             "subject_commitment": certifying.commitment(salt, subject.tenant, subject.user),
-            "received_at": _at(request.received_at),
-            "deadline": _at(request.deadline),
-            "extended_at": _at(request.extended_at),
+            "received_at": moment(request.received_at),
+            "deadline": moment(request.deadline),
+            "extended_at": moment(request.extended_at),
         },
         "round": file.case.round,
-        "as_of": _at(timezone.now()),
-        "frozen_at": _at(file.case.frozen_at),
+        "as_of": moment(timezone.now()),
+        "frozen_at": moment(file.case.frozen_at),
         "timeline": _timeline(file),
         "approvals": [
-            {"at": _at(each.decided_at), "role": each.role, "digest": each.digest}
+            {"at": moment(each.decided_at), "role": each.role, "digest": each.digest}
             for each in request.decisions.filter(kind=Decision.Kind.APPROVE, voided_at=None)
         ],
         "holds": _holds(file),
@@ -75,7 +75,7 @@ def _collect(file: CaseFile, salt: bytes) -> dict[str, Any]:
         "pending": [
             {
                 "system": each.system,
-                "until": _at(each.purge_by),
+                "until": moment(each.purge_by),
                 "why": "the provider keeps deleted data, out of reach",
             }
             for each in file.case.lines.exclude(purge_by=None)
@@ -96,9 +96,9 @@ def _line(line: SystemLine) -> dict[str, Any]:
         "residue": line.residue if line.residue is not None else -1,
         "method": line.detail.get("method", ""),
         "verifier": line.detail.get("verifier", ""),
-        "verified_at": _at(line.verified_at),
-        "purge_by": _at(line.purge_by),
-        "locked_until": _at(line.locked_until),
+        "verified_at": moment(line.verified_at),
+        "purge_by": moment(line.purge_by),
+        "locked_until": moment(line.locked_until),
         "detail": {
             name: line.detail[name]
             for name in ("attack_score", "mapping_kept", "notes")
@@ -111,7 +111,7 @@ def _timeline(file: CaseFile) -> list[dict[str, Any]]:
     # The engine's own steps are in the audit; a reader of the certificate looks for what people and the law did.
     engine = Q(verb__startswith="step.") | Q(verb__startswith="run.")
     events = AuditEvent.objects.filter(case_id=file.request.pk).exclude(engine).order_by("seq")
-    return [{"at": _at(each.at), "what": each.verb, "who": _who(each.actor)} for each in events]
+    return [{"at": moment(each.at), "what": each.verb, "who": _who(each.actor)} for each in events]
 
 
 def _who(actor: str) -> str:
@@ -128,8 +128,8 @@ def _holds(file: CaseFile) -> list[dict[str, Any]]:
     since = file.request.received_at
     return [
         {
-            "placed_at": _at(each.placed_at),
-            "released_at": _at(each.released_at),
+            "placed_at": moment(each.placed_at),
+            "released_at": moment(each.released_at),
             "what": "retained under Art. 17(3)" if each.hidden else f"legal hold ({each.type})",
             "state": each.state,
         }
@@ -153,7 +153,7 @@ def _retained(file: CaseFile) -> list[dict[str, Any]]:
                 "category": category,
                 "ground": rule.ground if rule else "e",
                 "citation": rule.citation if rule else "legal hold, Art. 17(3)(e)",
-                "until": _at(rule.until) if rule else None,
+                "until": moment(rule.until) if rule else None,
                 "count": number,
             }
         )
@@ -204,7 +204,7 @@ def _recipient(each: Recipient) -> dict[str, Any]:
         "name": each.name,
         "kind": each.kind,
         "state": each.state,
-        "at": _at(each.settled_at),
+        "at": moment(each.settled_at),
         "role": each.settled_role,
         "evidence_sha256": each.evidence_hash,
     }
@@ -213,7 +213,7 @@ def _recipient(each: Recipient) -> dict[str, Any]:
 def _ledger(file: CaseFile) -> dict[str, Any]:
     rows = ErasureLedger.objects.filter(case_id=file.request.pk)
     last = rows.order_by("-keep_until").first()
-    return {"entries": rows.count(), "keep_until": _at(last.keep_until) if last else None}
+    return {"entries": rows.count(), "keep_until": moment(last.keep_until) if last else None}
 
 
 def _manifest_digest(file: CaseFile) -> str:
@@ -221,7 +221,3 @@ def _manifest_digest(file: CaseFile) -> str:
     for line in file.case.lines.order_by("id"):
         total.update(manifest.digest(line).encode())
     return total.hexdigest()
-
-
-def _at(when: datetime | None) -> str | None:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
@@ -12,6 +11,7 @@ from compliance.actions import certifying
 from compliance.actors import SYSTEM
 from compliance.models import ErasureRequest
 from lifecycle import places
+from lifecycle.engine.progress import moment
 from lifecycle.erasure import cases, lines, manifest
 from lifecycle.models import SystemLine
 from lifecycle.systems.base import Action
@@ -59,8 +59,8 @@ def close(request: ErasureRequest) -> bool:
             {
                 "system": line.system,
                 "environment": line.environment_id,
-                "until": _at(line.purge_by),
-                "observed_at": _at(timezone.now()),
+                "until": moment(line.purge_by),
+                "observed_at": moment(timezone.now()),
                 "how": "the provider's stated term has passed; every identifier of the manifest was asked for again and none answered",
             }
         )
@@ -78,7 +78,3 @@ def _left(file: cases.CaseFile, line: SystemLine) -> int:
             gone = manifest.items(chunk, file.key).where(lambda run: run.action != Action.RETAIN)
             left += len(verifier.remaining(file.scope, gone)) if gone else 0
     return left
-
-
-def _at(when: datetime | None) -> str | None:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from compliance.models import ErasureRequest
-from lifecycle.engine.progress import describe_step
+from lifecycle.engine.progress import describe_step, moment
 from lifecycle.erasure import evidence
 from lifecycle.erasure.actions import live_run
 from lifecycle.models import ErasureCase, Run, Step, SystemLine
@@ -37,8 +37,8 @@ def of(request: ErasureRequest) -> dict[str, Any]:
         "subject": request.subject_kind,
         "state": request.state,
         "reason": (_met(run) if run else "") or request.state_reason or (run.reason if run else ""),
-        "received_at": _at(request.received_at),
-        "deadline": _at(request.deadline),
+        "received_at": moment(request.received_at),
+        "deadline": moment(request.deadline),
         "digest": request.digest,
         "systems": _systems(request, lines, run),
         "canaries": {name: value for name, value in evidence.canaries(ids).items() if name != "by_shape"},
@@ -108,13 +108,9 @@ def _one(own: dict[str, Any], steps: list[Step], lines: list[SystemLine], name: 
         "step": current.name if current else "",
         "progress": describe_step(current) if current else None,
         "locked_until": max(
-            (_at(each.locked_until) or "" for each in lines if each.system == name), default=""
+            (moment(each.locked_until) or "" for each in lines if each.system == name), default=""
         )
         or None,
-        "purge_by": max((_at(each.purge_by) or "" for each in lines if each.system == name), default="")
+        "purge_by": max((moment(each.purge_by) or "" for each in lines if each.system == name), default="")
         or None,
     }
-
-
-def _at(when: Any) -> str | None:
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ") if when else None

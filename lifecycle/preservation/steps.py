@@ -19,6 +19,7 @@ from lifecycle.engine import runs
 from lifecycle.engine.outcomes import Done, More, Outcome, Wait
 from lifecycle.engine.workflow import Context
 from lifecycle.erasure import actions, gates
+from lifecycle.erasure.freeing import PRESERVATION
 from lifecycle.erasure.steps import plant
 from lifecycle.models import Canary, Environment, ErasureCase, Preserved, Run
 from lifecycle.preservation import expiry, scopes
@@ -26,7 +27,7 @@ from lifecycle.preservation.locking import alone
 from lifecycle.systems import registry
 from lifecycle.systems.base import Item, Page, Permanent, Preserver, Scope
 
-PRESERVATION, LETTING_GO = "preservation", "letting_go"
+LETTING_GO = "letting_go"
 PAGE = 1_000
 
 

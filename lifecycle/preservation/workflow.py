@@ -6,12 +6,13 @@ from compliance.actors import SYSTEM
 from compliance.models import LegalHold
 from lifecycle.engine import runs
 from lifecycle.engine.workflow import StepSpec, Workflow, register
+from lifecycle.erasure.freeing import PRESERVATION
 from lifecycle.models import Run
 from lifecycle.preservation import expiry
 from lifecycle.preservation import steps as work
 from lifecycle.systems import registry
 
-NAME = work.PRESERVATION
+NAME = PRESERVATION
 EXPIRING = tuple(f"expiry_{system}" for system in registry.EXPIRING)
 
 

@@ -264,6 +264,28 @@ def test_a_batch_ends_at_five_seconds_and_needs_no_transaction(legal: Actor) -> 
     assert fence.tidy() == 2
 
 
+def test_a_hold_names_what_was_sent_before_and_never_answered(legal: Actor) -> None:
+    """A server that was stopped in the middle of a deletion may end it when it wakes: the hold says so."""
+    with suppress(ConnectionError), batch(seconds=0.3):
+        raise ConnectionError("No answer.")
+    with suppress(ConnectionError), batch(BOB, seconds=0.3):
+        raise ConnectionError("No answer either, but outside the hold's scope.")
+    hold = place(legal)
+    assert LegalHold.objects.get(pk=hold.pk).in_doubt == hold.in_doubt == {"s3": 1}
+    assert AuditEvent.objects.get(verb="hold.in_force").data["in_doubt"] == {"s3": 1}
+
+
+def test_what_was_sent_again_and_answered_is_in_doubt_no_more(legal: Actor) -> None:
+    with suppress(ConnectionError), batch(seconds=0.3):
+        raise ConnectionError("No answer.")
+    with batch(system="redis"):
+        pass
+    assert place(legal, category="content").in_doubt == {"s3": 1}
+    with batch(category="other", system="s3"):
+        pass
+    assert place(legal).in_doubt == {}
+
+
 def test_a_hundred_pairs_at_once_never_hang(legal: Actor) -> None:
     """Ten pairs side by side, ten times: each batch ends or is refused, and sends nothing once its hold was placed."""
     sent: dict[int, float] = {}

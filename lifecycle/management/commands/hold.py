@@ -100,6 +100,7 @@ class Command(NounCommand):
             "state": hold.state,
             "preserved": hold.preserved,
             "already_gone": hold.already_gone,
+            "in_doubt": hold.in_doubt,
         }
 
 
