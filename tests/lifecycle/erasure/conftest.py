@@ -27,7 +27,7 @@ def world(
         made = World(stack, f"w{secrets.token_hex(3)}-")
         # Namesakes that stay, as on any platform: an id alone proves nothing in another tenant's data. Without one, what a
         # hold keeps of an erased namesake waits for an officer's decision.
-        made.tenant("ada", "bob", "ada-2")
+        made.tenant("ada", "bob", "ada-2", lasting=True)
         yield made
 
 
@@ -35,6 +35,7 @@ def world(
 def _database(world: World, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock():
         yield
+    world.clear()
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +44,9 @@ def finished(
 ) -> Finished:
     """One user's whole erasure, beside a namesake and a twin of the tenant, for all that look at how it ended."""
     with django_db_blocker.unblock():
-        customer, twin = world.tenant("ada", "bob", "ada-2"), world.tenant("ada", "bob")
+        customer, twin = (
+            world.tenant(*users, lasting=True) for users in (("ada", "bob", "ada-2"), ("ada", "bob"))
+        )
         region = world.stack["regions"]["us-east-1"]
         before = reading.digest(reading.everything(region), tenant=twin.id)
         request = world.request(customer, "ada")

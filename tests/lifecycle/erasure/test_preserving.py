@@ -117,7 +117,7 @@ def test_objects_are_held_until_the_last_of_two_holds_is_released(world: World, 
 def test_an_erasure_that_a_hold_stopped_ends_once_the_storage_let_go(
     world: World, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    customer = next(each for each in world.made if each.id == provider.tenant)
+    customer = next(each for each in world.passing if each.id == provider.tenant)
     request = world.request(customer, "ada")
     world.approve(request)
     hold = _place(world, customer.id, "ada")

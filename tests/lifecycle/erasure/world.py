@@ -20,6 +20,7 @@ from lifecycle.engine import runs
 from lifecycle.erasure import actions, intake, status
 from lifecycle.models import Run
 from tests.lifecycle.erasure.reading import Found
+from tests.lifecycle.erasure.wiping import wipe
 
 _numbers = itertools.count(1)
 
@@ -30,16 +31,24 @@ class World:
 
     stack: dict[str, Any]
     tag: str
-    made: list[Customer] = field(default_factory=list)
+    passing: list[Customer] = field(default_factory=list)
 
-    def tenant(self, *users: str, kind: str = "standard", id_: str | None = None) -> Customer:
-        """A new tenant with these users, enrolled and seeded in every system."""
+    def tenant(
+        self, *users: str, kind: str = "standard", id_: str | None = None, lasting: bool = False
+    ) -> Customer:
+        """A new tenant with these users, enrolled and seeded in every system: until the test ends, or `lasting`."""
         name = id_ or f"{self.tag}{next(_numbers)}"
         customer = Customer(name, f"Test {name}", EAST, kind=kind, users=users or ("ada", "bob"))
         own_rows.enrol(customer)
         everything.seed(self.stack, [customer])
-        self.made.append(customer)
+        if not lasting:
+            self.passing.append(customer)
         return customer
+
+    def clear(self) -> None:
+        """Takes what the test's own tenants left out of every system."""
+        wipe(self.stack, self.passing)
+        self.passing.clear()
 
     def actor(self, name: str) -> Actor:
         """One of the seven people."""

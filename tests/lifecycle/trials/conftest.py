@@ -33,3 +33,4 @@ def live(_platform: Path) -> Iterator[Live]:
     made = Live(_platform)
     yield made
     made.stop_workers()
+    made.control.close()

@@ -11,12 +11,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-
 from demo.stack.place import CHECKOUT
+from tests.lifecycle.trials.line import Line
 
 QUICK = {"STEP_BACKOFF": "1,2,4", "LOG_LEVEL": "INFO"}
 OVER = ("completed", "partially_completed", "failed", "rejected", "cancelled", "retained")
@@ -38,6 +38,11 @@ class Live:
             if name not in ("MIGRATE", "DJANGO_SETTINGS_MODULE")
         }
         return {**base, **QUICK, **self.environment, "LIFECYCLE_RUN_DIR": str(self.run_dir)}
+
+    @cached_property
+    def control(self) -> Line:
+        """The control database, as the application's role."""
+        return Line(json.loads((self.run_dir / "stack.json").read_text())["control"])
 
     def call(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """One command; whatever its exit code is."""
@@ -110,14 +115,8 @@ class Live:
 
     def state(self, request: str) -> str:
         """The request's, asked of the control database: a command costs a second of a processor."""
-        connection = psycopg2.connect(json.loads((self.run_dir / "stack.json").read_text())["control"])
-        try:
-            with connection, connection.cursor() as cursor:
-                cursor.execute("SELECT state FROM compliance_erasurerequest WHERE id = %s", [request])
-                ((state,),) = cursor.fetchall()
-                return str(state)
-        finally:
-            connection.close()
+        ((state,),) = self.control.rows("SELECT state FROM compliance_erasurerequest WHERE id = %s", request)
+        return str(state)
 
     def over(self, request: str, timeout: float = 120) -> dict[str, Any]:
         """Waits until the request has ended; its status. Fails with the last status after `timeout` seconds."""

@@ -77,14 +77,7 @@ class Scene:
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """One statement on the control database, as the application's role."""
-        connection = psycopg2.connect(self.stack["control"])
-        connection.autocommit = True
-        try:
-            with connection.cursor() as cursor:
-                cursor.execute(statement, values)
-                return cursor.fetchall()
-        finally:
-            connection.close()
+        return self.live.control.rows(statement, *values)
 
     def present(self) -> dict[str, set[str]]:
         """What the user has in PostgreSQL, Redis and Pinecone now, of what was seeded; markers of ours come later."""

@@ -94,14 +94,13 @@ class Moving:
 
     def now(self) -> tuple[str, int, str]:
         """State, share and owner, as the control database has them; no command is started for it."""
-        with closing(psycopg2.connect(self.stack["control"])) as line, line.cursor() as cursor:
-            cursor.execute(
-                "SELECT m.state, coalesce(o.share, 0), coalesce(o.owner, '') FROM lifecycle_migration m"
-                " LEFT JOIN lifecycle_order o ON o.migration_id = m.id WHERE m.id = %s",
-                [self.move],
-            )
-            state, share, owner = cursor.fetchone() or ("", 0, "")
-            return str(state), int(share), str(owner)
+        found = self.live.control.rows(
+            "SELECT m.state, coalesce(o.share, 0), coalesce(o.owner, '') FROM lifecycle_migration m"
+            " LEFT JOIN lifecycle_order o ON o.migration_id = m.id WHERE m.id = %s",
+            self.move,
+        )
+        state, share, owner = found[0] if found else ("", 0, "")
+        return str(state), int(share), str(owner)
 
     def until(self, wanted: Callable[[tuple[str, int, str]], bool], seconds: float = 120) -> None:
         """Polls; fails with what the command line says of the move."""
@@ -172,14 +171,13 @@ class Moving:
 
     def reading(self) -> dict[str, Any]:
         """The newest reading of both sides, and `at`, when it was taken (seconds since 1970)."""
-        with closing(psycopg2.connect(self.stack["control"])) as line, line.cursor() as cursor:
-            cursor.execute(
-                "SELECT data, extract(epoch FROM at)::float8 FROM lifecycle_reading WHERE migration_id = %s"
-                " ORDER BY id DESC LIMIT 1",
-                [self.move],
-            )
-            data, at = cursor.fetchone() or ({}, time.time())
-            return {**data, "at": at}
+        found = self.live.control.rows(
+            "SELECT data, extract(epoch FROM at)::float8 FROM lifecycle_reading WHERE migration_id = %s"
+            " ORDER BY id DESC LIMIT 1",
+            self.move,
+        )
+        data, at = found[0] if found else ({}, time.time())
+        return {**data, "at": at}
 
     def two_owners(self) -> int:
         """Writes that green acknowledged although they began after a write that blue acknowledged after the flip."""
