@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from botocore.config import Config
-
 from lifecycle.datamap.model import DataMap
 from lifecycle.systems import clients
 from lifecycle.systems.backups import layout
@@ -24,7 +22,7 @@ def unclassified(place: Mapping[str, str], datamap: DataMap) -> list[str]:
         aws_access_key_id=place["key"],
         aws_secret_access_key=place["secret"],
         region_name=place.get("region") or "us-east-1",
-        config=Config(connect_timeout=5, read_timeout=30, s3={"addressing_style": "path"}),
+        config={"connect_timeout": 5, "read_timeout": 30, "s3": {"addressing_style": "path"}},
     )
     unknown: set[str] = set()
     archives: dict[str, tuple[bool, datetime]] = {}

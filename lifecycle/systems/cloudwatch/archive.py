@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import httpx
 import zstandard
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from lifecycle.systems import clients
@@ -63,12 +62,12 @@ class Archive:
                 region_name=place.get("region") or "us-east-1",
                 aws_access_key_id=place.get("archive_key") or None,
                 aws_secret_access_key=place.get("archive_secret") or None,
-                config=Config(
-                    signature_version="s3v4",
-                    connect_timeout=5,
-                    read_timeout=60,
-                    retries={"mode": "standard", "max_attempts": 4},
-                ),
+                config={
+                    "signature_version": "s3v4",
+                    "connect_timeout": 5,
+                    "read_timeout": 60,
+                    "retries": {"mode": "standard", "max_attempts": 4},
+                },
             )
         self._http = httpx.Client(verify=clients.trust())
 
@@ -127,8 +126,6 @@ class Archive:
         raise Transient(f"S3 answered {answer.status_code} when an archive of logs was to be deleted.")
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.close()
         self._http.close()
 
 

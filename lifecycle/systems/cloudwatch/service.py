@@ -14,7 +14,6 @@ import boto3
 import httpx
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -94,9 +93,11 @@ class Service:
             aws_access_key_id=self._credentials.access_key,
             aws_secret_access_key=self._credentials.secret_key,
             aws_session_token=self._credentials.token,
-            config=Config(
-                connect_timeout=5, read_timeout=60, retries={"mode": "standard", "max_attempts": 4}
-            ),
+            config={
+                "connect_timeout": 5,
+                "read_timeout": 60,
+                "retries": {"mode": "standard", "max_attempts": 4},
+            },
         )
         self._http = httpx.Client(verify=clients.trust())
 
@@ -247,7 +248,6 @@ class Service:
         raise Permanent(f"CloudWatch Logs refused {action}: {kind or answer.status_code}.")
 
     def close(self) -> None:
-        self._client.close()
         self._http.close()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lifecycle.datamap.model import DataMap
@@ -58,8 +57,11 @@ def _pages(place: Mapping[str, str], bucket: str, **wanted: Any):  # type: ignor
         aws_access_key_id=place.get("reader_key") or place["key"],
         aws_secret_access_key=place.get("reader_secret") or place["secret"],
         region_name=place.get("region") or "us-east-1",
-        config=Config(
-            signature_version="s3v4", connect_timeout=5, read_timeout=60, s3={"addressing_style": "path"}
-        ),
+        config={
+            "signature_version": "s3v4",
+            "connect_timeout": 5,
+            "read_timeout": 60,
+            "s3": {"addressing_style": "path"},
+        },
     )
     return client.get_paginator("list_object_versions").paginate(Bucket=bucket, **wanted)

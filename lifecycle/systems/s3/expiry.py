@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lifecycle.datamap.model import DataMap
@@ -42,9 +41,11 @@ class S3Expiry:
             aws_secret_access_key=place["secret"],
             aws_session_token=place.get("session_token") or None,
             region_name=place.get("region") or "us-east-1",
-            config=Config(
-                connect_timeout=5, read_timeout=30, retries={"mode": "standard", "max_attempts": 3}
-            ),
+            config={
+                "connect_timeout": 5,
+                "read_timeout": 30,
+                "retries": {"mode": "standard", "max_attempts": 3},
+            },
         )
 
     def address(self) -> str:
@@ -65,7 +66,7 @@ class S3Expiry:
         self._switch(list(rules), "Disabled", "Enabled")
 
     def close(self) -> None:
-        self._s3.close()
+        """Nothing of its own is open."""
 
     def _switch(self, names: Sequence[str], before: str, after: str) -> None:
         document = self._read()

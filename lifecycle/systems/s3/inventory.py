@@ -13,7 +13,6 @@ from urllib.parse import unquote_plus
 from xml.parsers.expat import ExpatError, ParserCreate
 
 import urllib3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lifecycle.systems import clients
@@ -98,13 +97,13 @@ class Inventory:
             aws_access_key_id=place["reader_key"],
             aws_secret_access_key=place["reader_secret"],
             region_name=place.get("region") or "us-east-1",
-            config=Config(
-                signature_version="s3v4",
-                connect_timeout=5,
-                read_timeout=60,
-                max_pool_connections=threads,
-                s3={"addressing_style": "path"},
-            ),
+            config={
+                "signature_version": "s3v4",
+                "connect_timeout": 5,
+                "read_timeout": 60,
+                "max_pool_connections": threads,
+                "s3": {"addressing_style": "path"},
+            },
         )
 
     def versions(
@@ -209,7 +208,6 @@ class Inventory:
     def close(self) -> None:
         """Close every connection."""
         self._http.clear()
-        self.client.close()
 
     def _tags(self, entry: Seen) -> bytes:
         answer = self.client.get_object_tagging(Bucket=self.bucket, Key=entry.key, VersionId=entry.mark)

@@ -83,26 +83,26 @@ def _watched(fleet: Fleet, say: Say) -> None:
 
 
 def _burst(fleet: Fleet, say: Say) -> None:
-    """What a resident's writes cost while the slots stand: each decodes all of the log."""
-    senders = f"postgres-{BLUE} walsender"
-    began, before, log = time.monotonic(), fleet.spent().get(senders, 0.0), fleet.lsn(BLUE)
+    """What a resident's writes cost green, where the slots of all moves in soak stand: each decodes all of the log."""
+    senders = f"postgres-{GREEN} walsender"
+    began, before, log = time.monotonic(), fleet.spent().get(senders, 0.0), fleet.lsn(GREEN)
     fleet.write(
-        BLUE,
+        GREEN,
         "INSERT INTO documents (tenant_id, id, owner_id, title, s3_key, sha256)"
         " SELECT 'ballast', 'ballast-' || n, 'nobody', repeat('x', 300), '', '' FROM generate_series(1, %s) n",
         BURST,
     )
-    wrote, size, mark = time.monotonic() - began, fleet.lsn(BLUE) - log, fleet.lsn(BLUE)
+    wrote, size, mark = time.monotonic() - began, fleet.lsn(GREEN) - log, fleet.lsn(GREEN)
     caught = "SELECT count(*) FROM pg_replication_slots WHERE confirmed_flush_lsn - '0/0'::pg_lsn < %s"
-    while fleet.region(BLUE, caught, mark)[0][0]:
+    while fleet.region(GREEN, caught, mark)[0][0]:
         assert time.monotonic() - began < 300, "the followers do not catch up"
         time.sleep(0.2)
     took, slots = (
         time.monotonic() - began,
-        fleet.region(BLUE, "SELECT count(*) FROM pg_replication_slots")[0][0],
+        fleet.region(GREEN, "SELECT count(*) FROM pg_replication_slots")[0][0],
     )
     used = fleet.spent().get(senders, 0.0) - before
-    fleet.write(BLUE, "DELETE FROM documents WHERE tenant_id = 'ballast'")
+    fleet.write(GREEN, "DELETE FROM documents WHERE tenant_id = 'ballast'")
     say(
         f"burst of {BURST} rows of a resident: {size / 1e6:.1f} MB of log in {wrote:.1f} s; {slots} slots had read it after "
         f"{took:.1f} s and {used:.1f} s of processor, {used / slots / (size / 1e6) * 1000:.0f} ms a slot and MB"
