@@ -11,7 +11,7 @@ from collections.abc import Hashable, Mapping
 from functools import cache
 from typing import Any
 
-_KEPT = 16
+KEPT = 16  # clients of one process
 _making = threading.Lock()
 _clients: OrderedDict[Hashable, Any] = OrderedDict()
 
@@ -41,7 +41,7 @@ def aws(service: str, *, config: Mapping[str, Any], **options: str | None) -> An
             from botocore.config import Config
 
             _clients[key] = _session().client(service, config=Config(**config), **options)
-            while len(_clients) > _KEPT:
+            while len(_clients) > KEPT:
                 _clients.popitem(last=False)
         _clients.move_to_end(key)
         return _clients[key]
