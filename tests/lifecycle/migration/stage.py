@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 import psycopg2
-from botocore.config import Config
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
@@ -229,7 +228,7 @@ class Stage:
         place = self.stack["regions"][region]["s3"]
         return clients.aws(
             "s3", endpoint_url=place["endpoint"], aws_access_key_id=place["key"], region_name="us-east-1",
-            aws_secret_access_key=place["secret"], config=Config(s3={"addressing_style": "path"}),
+            aws_secret_access_key=place["secret"], config={"s3": {"addressing_style": "path"}},
         )  # fmt: skip
 
     @staticmethod

@@ -10,7 +10,9 @@ AT = {"endpoint_url": "http://127.0.0.1:9", "region_name": "us-east-1", "aws_acc
 
 
 def made(other: str = "", **config: Any) -> Any:
-    return clients.aws("logs", config={"connect_timeout": 5, **config}, aws_secret_access_key=f"s{other}", **AT)
+    return clients.aws(
+        "logs", config={"connect_timeout": 5, **config}, aws_secret_access_key=f"s{other}", **AT
+    )
 
 
 def test_other_keys_and_other_limits_get_another_client() -> None:
