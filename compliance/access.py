@@ -29,11 +29,24 @@ _CHANGES: dict[str, tuple[str, ...]] = {
 
 def ensure_groups() -> None:
     """Creates the groups of ROLES with their permissions; idempotent. Run after `migrate`."""
-    visible = Permission.objects.filter(content_type__app_label__in=_APPS, codename__startswith="view_")
-    for role in ROLES:
-        group, _ = Group.objects.get_or_create(name=role)
-        changes = Permission.objects.filter(content_type__app_label__in=_APPS, codename__in=_CHANGES[role])
-        group.permissions.set([*visible, *changes])
+    known = Permission.objects.filter(content_type__app_label__in=_APPS).values_list("pk", "codename")
+    wanted = {
+        role: {pk for pk, codename in known if codename.startswith("view_") or codename in _CHANGES[role]}
+        for role in ROLES
+    }
+    Group.objects.bulk_create([Group(name=role) for role in ROLES], ignore_conflicts=True)
+    groups = dict(Group.objects.filter(name__in=ROLES).values_list("name", "pk"))
+    given = Group.permissions.through.objects
+    for role, permissions in wanted.items():
+        given.filter(group_id=groups[role]).exclude(permission_id__in=permissions).delete()
+    given.bulk_create(
+        [
+            Group.permissions.through(group_id=groups[role], permission_id=each)
+            for role, permissions in wanted.items()
+            for each in permissions
+        ],
+        ignore_conflicts=True,
+    )
 
 
 def lacks(actor: Actor, *roles: str) -> list[str]:

@@ -18,6 +18,8 @@ import django
 import pytest
 import pytest_django
 from django.conf import settings
+from django.db import connection
+from django.test import TransactionTestCase
 from django.test.utils import setup_databases, teardown_databases
 
 from demo.stack import control
@@ -52,6 +54,22 @@ def _bring_up() -> None:
 # any hook, import models.
 if not {"-h", "--help", "-V", "--version"} & set(sys.argv):
     _bring_up()
+
+
+def _empty_what_is_full(_test: TransactionTestCase) -> None:
+    """After a test that committed: Django's own flush empties a hundred tables anew, and makes every permission again."""
+    kept = {"auth_permission", "django_content_type", "django_migrations"}
+    quoted = connection.ops.quote_name
+    with connection.cursor() as cursor:
+        names = [each for each in connection.introspection.table_names(cursor) if each not in kept]
+        cursor.execute(
+            " UNION ALL ".join(f"SELECT '{n}' WHERE EXISTS (SELECT FROM {quoted(n)})" for n in names)
+        )
+        if full := [name for (name,) in cursor.fetchall()]:
+            cursor.execute(f"TRUNCATE {', '.join(map(quoted, full))} CASCADE")
+
+
+setattr(TransactionTestCase, "_fixture_teardown", _empty_what_is_full)  # noqa: B010
 
 
 @pytest.fixture(scope="session")

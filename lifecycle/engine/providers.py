@@ -20,11 +20,16 @@ def provided_by(*modules: str) -> None:
     _modules.extend(modules)
 
 
+def load() -> None:
+    """Imports the named modules now."""
+    for module in _modules:
+        import_module(module)
+
+
 def find(known: Mapping[str, T], name: str, what: str) -> T:
     """What the named modules registered in `known` under this name. Raises Permanent when none did; `what` says of which kind."""
     if name not in known:
-        for module in _modules:
-            import_module(module)
+        load()
     if name not in known:
         raise Permanent(f"This version of the program has no {what} {name!r}.")
     return known[name]

@@ -56,6 +56,15 @@ def mover(name: str, move: Move, datamap: DataMap) -> Mover:
     return made
 
 
+def load() -> None:
+    """Imports what erases, verifies and moves in every system now; each is imported at its first need otherwise."""
+    for folder in _FOLDERS.values():
+        import_module(f"{folder}.eraser")
+        import_module(f"{folder}.verifier")
+    for module in MOVABLE.values():
+        import_module(module)
+
+
 def _folder(name: str) -> str:
     if name not in _FOLDERS:
         raise Permanent(f"No system is called {name!r}. Known systems: {', '.join(_FOLDERS)}.")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from lifecycle.engine import providers
 from lifecycle.engine.cluster import Supervisor, guard
 from lifecycle.engine.workflow import QUEUES
+from lifecycle.systems import registry
 
 
 class Command(BaseCommand):
@@ -33,7 +36,15 @@ class Command(BaseCommand):
         if options["workers"] is not None and options["workers"] < 1:
             raise CommandError("--workers must be at least 1.", returncode=2)
         counts = {queue: options["workers"] or _workers(queue) for queue in options["queue"] or QUEUES}
+        _load()
         guard(lambda: Supervisor(counts).run())
+
+
+def _load() -> None:
+    """What steps import at their first need is imported once, and shared by all workers, which are forks of this process."""
+    import_module("compliance.certificate.rendering")
+    providers.load()
+    registry.load()
 
 
 def _workers(queue: str) -> int:

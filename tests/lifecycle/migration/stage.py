@@ -91,7 +91,7 @@ class Stage:
                 migration.refresh_from_db()
                 if until(migration):
                     return migration
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     def reach(self, migration: Migration, state: str, seconds: float = 150) -> Migration:
         """Works until the migration has this state."""
