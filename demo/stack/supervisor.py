@@ -20,7 +20,7 @@ from demo.stack.process import Identity, end, identify
 from demo.stack.server import Server, spawn
 
 TICK = 0.05
-QUIET_TICK = 0.1
+QUIET_TICK = 0.2
 READY_WITHIN = 90.0
 # A server that fails at once is tried again ever more slowly, one that ran for a while at once.
 FIRST_PAUSE, LONGEST_PAUSE, RAN_WELL = 0.1, 5.0, 5.0

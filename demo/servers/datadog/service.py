@@ -16,7 +16,7 @@ from demo.servers.datadog.store import Store
 from demo.servers.trial import AccessLog, Entry, Trial
 from demo.servers.web import Request, Response, json_response, listen
 
-TICK_S = 0.05
+TICK_S = 0.2
 INTAKE = ("/api/v2/logs", "/api/v2/rum", "/api/v2/series")
 
 
