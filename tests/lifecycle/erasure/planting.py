@@ -66,11 +66,17 @@ def objects(region: Region, contents: dict[str, bytes], *, versions: int = 1) ->
 
 
 def remove_objects(region: Region, prefix: str) -> None:
-    """Every version and marker below a prefix."""
+    """Every version, marker and unfinished upload below a prefix, but for what is under a lock."""
     client, bucket = s3(region), region["s3"]["bucket"]
     for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-        for each in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]:
-            client.delete_object(Bucket=bucket, Key=each["Key"], VersionId=each["VersionId"])
+        found = [
+            {"Key": each["Key"], "VersionId": each["VersionId"]}
+            for each in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
+        ]
+        if found:
+            client.delete_objects(Bucket=bucket, Delete={"Objects": found, "Quiet": True})
+    for each in client.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", []):
+        client.abort_multipart_upload(Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"])
 
 
 def vector(region: Region, namespace: str, key: str, metadata: dict[str, str]) -> None:

@@ -30,27 +30,13 @@ def wipe(stack: dict[str, Any], customers: Collection[Customer]) -> None:
         with connection.cursor() as cursor:
             cursor.execute("REFRESH MATERIALIZED VIEW user_activity")
     for name in names:
-        _objects(region["s3"], f"tenant-{name}/")
+        planting.remove_objects(region, f"tenant-{name}/")
         for prefix in (tenant_prefix(name), exclusions_prefix(name)):
-            _objects(stack["backups"], prefix)
+            planting.remove_objects({"s3": stack["backups"]}, prefix)
         planting.remove_namespace(region, namespace("tenant-{tenant}", name))
     _keys(region["redis"], names)
     _logs(region, names)
     _series(region["prometheus"], names)
-
-
-def _objects(place: dict[str, str], prefix: str) -> None:
-    client, bucket = planting.s3({"s3": place}), place["bucket"]
-    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
-        found = [
-            {"Key": each["Key"], "VersionId": each["VersionId"]}
-            for each in [*page.get("Versions", []), *page.get("DeleteMarkers", [])]
-        ]
-        if found:
-            client.delete_objects(Bucket=bucket, Delete={"Objects": found, "Quiet": True})
-    for each in client.list_multipart_uploads(Bucket=bucket, Prefix=prefix).get("Uploads", []):
-        with suppress(ClientError):
-            client.abort_multipart_upload(Bucket=bucket, Key=each["Key"], UploadId=each["UploadId"])
 
 
 def _keys(url: str, names: list[str]) -> None:
