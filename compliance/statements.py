@@ -111,6 +111,17 @@ def describe_hold(hold: LegalHold, viewer: Actor | None = None) -> dict[str, Any
     }
 
 
+def brief_hold(hold: LegalHold) -> dict[str, Any]:
+    """What placing and releasing answer, at every door."""
+    return {
+        "id": hold.pk,
+        "state": hold.state,
+        "preserved": hold.preserved,
+        "already_gone": hold.already_gone,
+        "in_doubt": hold.in_doubt,
+    }
+
+
 def held_time(request: ErasureRequest, now: datetime) -> timedelta:
     """How long holds have stopped the request so far. It is shown; the clock does not stop for it."""
     total, since = timedelta(0), None

@@ -63,7 +63,8 @@ def place(
 
     It covers the tenant, or one `user`, and all data categories or one. Returns it in state `preserving`; a durable run
     puts what lies at providers under their own holds. `in_doubt` names the systems that never answered what was sent to
-    them before: a server that was stopped may still end what it had begun. Raises Refused, and fence.FenceTimeout with the hold in force.
+    them before: a server that was stopped may still end what it had begun. Raises Refused, and fence.FenceTimeout with
+    the hold in force.
     """
     if connection.in_atomic_block and not _in_test_case():
         raise RuntimeError("A hold is placed outside any transaction: it counts once it is committed.")

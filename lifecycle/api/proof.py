@@ -61,7 +61,7 @@ class Holds(TokenView):
             confidential=said["confidential"],
             reason=said["reason"],
         )
-        return Response(_hold(hold), status=201)
+        return Response(statements.brief_hold(hold), status=201)
 
     @extend_schema(request=shapes.Reason, responses=shapes.Hold)
     @action(detail=True, methods=["post"])
@@ -70,7 +70,11 @@ class Holds(TokenView):
         given = shapes.Reason(data=request.data)
         given.is_valid(raise_exception=True)
         hold = statements.visible_holds(self.actor).get(pk=pk, tenant_id=self.tenant_id)
-        return Response(_hold(holds.release(hold, actor=self.actor, reason=given.validated_data["reason"])))
+        return Response(
+            statements.brief_hold(
+                holds.release(hold, actor=self.actor, reason=given.validated_data["reason"])
+            )
+        )
 
 
 class Certificates(TokenView):
@@ -198,16 +202,6 @@ class Runs(TokenView):
         given.is_valid(raise_exception=True)
         lane = given.validated_data.get("lane")
         return Response(progress.describe(runs.retry(self._one(), actor=self.actor, lane=lane)))
-
-
-def _hold(hold: LegalHold) -> dict[str, Any]:
-    return {
-        "id": hold.pk,
-        "state": hold.state,
-        "preserved": hold.preserved,
-        "already_gone": hold.already_gone,
-        "in_doubt": hold.in_doubt,
-    }
 
 
 def _certificate(each: Certificate) -> dict[str, Any]:

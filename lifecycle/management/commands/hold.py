@@ -95,13 +95,7 @@ class Command(NounCommand):
                 break
             time.sleep(0.1)
             hold.refresh_from_db()
-        return {
-            "id": hold.pk,
-            "state": hold.state,
-            "preserved": hold.preserved,
-            "already_gone": hold.already_gone,
-            "in_doubt": hold.in_doubt,
-        }
+        return statements.brief_hold(hold)
 
 
 def _until(text: str | None) -> datetime | None:
