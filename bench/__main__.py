@@ -45,7 +45,7 @@ def _arguments() -> argparse.Namespace:
     names = ("postgresql", "redis", "pinecone", "s3", PERSON, MOVES)
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=names, help="one measure; may be repeated")
-    parser.add_argument("--rounds", type=int, default=2, help="pairs of ours and the peer")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs of ours and the peer")
     parser.add_argument("--scale", type=float, default=float(os.environ.get("BENCH_SCALE", "1")))
     parser.add_argument(
         "--run-dir", type=Path, default=CHECKOUT / ".run" / "bench", help="folder of the stack"

@@ -66,7 +66,8 @@ def prepare(system: str, tenant: str) -> CaseFile:
     file = cases.of_request(request)
     context = BenchContext(request.pk, system)
     for line in file.lines(system):
-        plant.plant(file, line, context)
+        with places.eraser(line.environment, line.system, file.datamap) as eraser:
+            plant.plant(file, line, eraser, context)
         file = cases.of_request(request)
         plant.see(file, line, context)
     return cases.of_request(request)

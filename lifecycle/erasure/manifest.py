@@ -1,4 +1,4 @@
-"""The sealed manifest: everything found for a subject, in chunks of at most 5,000 items, before anything is destroyed."""
+"""The sealed manifest: everything found for a subject, in chunks of one page each, before anything is destroyed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from lifecycle.models import ManifestChunk, SystemLine
 from lifecycle.systems.base import Action, Item, key_hash
 from lifecycle.systems.items import Items, Run
 
-CHUNK = 5_000
 _ACTIONS = {str(each): each for each in Action}
 
 

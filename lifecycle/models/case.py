@@ -73,7 +73,7 @@ class SystemLine(models.Model):
 
 
 class ManifestChunk(models.Model):
-    """Up to 5,000 items found before anything is destroyed, sealed under the case key (zstd inside)."""
+    """One page of what was found before anything is destroyed, sealed under the case key (zstd inside)."""
 
     line = models.ForeignKey(SystemLine, on_delete=models.CASCADE, related_name="chunks")
     index = models.PositiveIntegerField()

@@ -94,7 +94,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """One bounded slice: at most 5,000 entries or ten seconds. `cursor` (JSON-able) continues; None ends."""
+    """One bounded slice: at most 10,000 entries or ten seconds. `cursor` (JSON-able) continues; None ends."""
 
     entries: Sequence[T]
     cursor: Any = None

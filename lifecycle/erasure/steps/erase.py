@@ -52,7 +52,7 @@ def settle(context: Context, file: CaseFile, line: SystemLine) -> Outcome | None
     lines.mark(line, SystemLine.State.ERASING)
     try:
         with places.eraser(line.environment, line.system, file.datamap) as eraser:
-            _plant_again(context, file, line)
+            _plant_again(context, file, line, eraser)
             for chunk in line.chunks.filter(erased_at=None).order_by("index"):
                 _chunk(context, file, line, eraser, chunk)
             _passes(context, file, line, eraser)
@@ -69,9 +69,9 @@ def settle(context: Context, file: CaseFile, line: SystemLine) -> Outcome | None
     return None
 
 
-def _plant_again(context: Context, file: CaseFile, line: SystemLine) -> None:
+def _plant_again(context: Context, file: CaseFile, line: SystemLine, eraser: Eraser) -> None:
     """What a hold lifted is planted again, and seen again: verifying counts only what had been seen."""
-    plant.plant(file, line, context)
+    plant.plant(file, line, eraser, context)
     if not line.canaries.filter(state=Canary.State.PLANTED).exists():
         return
     context_name, seeing = f"seeing/{line.pk}", line.detail.get("seeing")

@@ -15,7 +15,7 @@ from lifecycle.engine.workflow import Context
 from lifecycle.erasure import bystanding, cases, census
 from lifecycle.erasure.cases import CaseFile
 from lifecycle.models import Canary, Run, SystemLine
-from lifecycle.systems.base import Permanent, Planted, Transient
+from lifecycle.systems.base import Eraser, Permanent, Planted, Transient
 
 LIFT = "erasure.lift_canaries"
 
@@ -47,7 +47,8 @@ def _piece(file: CaseFile, line: SystemLine, context: Context, cursor: dict[str,
     """Does one phase of one line, or as much of it as the slice has time for; where to go on."""
     inner, found = cursor["inner"], cursor["found"]
     if cursor["phase"] == "plant":
-        plant(file, line, context)
+        with places.eraser(line.environment, line.system, file.datamap) as eraser:
+            plant(file, line, eraser, context)
         return {**cursor, "phase": "see"}
     if cursor["phase"] == "see":
         try:
@@ -65,22 +66,22 @@ def _piece(file: CaseFile, line: SystemLine, context: Context, cursor: dict[str,
     return _start(cursor["line"] + 1)
 
 
-def plant(file: CaseFile, line: SystemLine, context: Context) -> int:
+def plant(file: CaseFile, line: SystemLine, eraser: Eraser, context: Context) -> int:
     """Plants what is missing on this line; a row with the marker is committed before the marker leaves us."""
-    with places.eraser(line.environment, line.system, file.datamap) as eraser:
-        for shape in eraser.shapes(file.scope):
-            canary = line.canaries.filter(shape=shape).first()
-            if canary is None:
-                canary = Canary.objects.create(
-                    line=line, shape=shape, marker=f"canary{secrets.token_hex(12)}"
-                )
-            if canary.state in (Canary.State.INTENDED, Canary.State.LIFTED):
-                made = eraser.plant(file.scope, shape, canary.marker)
-                canary.sealed_place = seal_json(file.key, {"place": made.place}, f"canary/{canary.marker}")
-                canary.state = Canary.State.PLANTED
-                canary.save(update_fields=["sealed_place", "state"])
-            context.heartbeat()
-    return line.canaries.count()
+    known = {canary.shape: canary for canary in line.canaries.all()}
+    for shape in eraser.shapes(file.scope):
+        canary = known.get(shape) or Canary.objects.create(
+            line=line, shape=shape, marker=f"canary{secrets.token_hex(12)}"
+        )
+        known[shape] = canary
+        if canary.state not in (Canary.State.INTENDED, Canary.State.LIFTED):
+            continue
+        made = eraser.plant(file.scope, shape, canary.marker)
+        canary.sealed_place = seal_json(file.key, {"place": made.place}, f"canary/{canary.marker}")
+        canary.state = Canary.State.PLANTED
+        canary.save(update_fields=["sealed_place", "state"])
+        context.heartbeat()
+    return len(known)
 
 
 def see(

@@ -24,7 +24,7 @@ from lifecycle.systems.postgresql.ownership import FALSE, Ownership
 from lifecycle.systems.postgresql.session import Session, q
 
 LARGE_OBJECT = "large_object"
-PAGE = 5_000
+PAGE = 10_000
 _SECONDS = 8.0
 _Rows = list[tuple[str, bool]]
 
@@ -78,7 +78,7 @@ class Discovery:
         return bool(cursor) and self._at < len(self._parts) and cursor == self._cursor()
 
     def page(self) -> Page[Item]:
-        """Up to 5,000 items, or what eight seconds gave."""
+        """Up to 10,000 items, or what eight seconds gave."""
         runs: list[Run] = []
         count = 0
         began = time.monotonic()

@@ -27,7 +27,7 @@ from lifecycle.systems.postgresql.ownership import Ownership
 from lifecycle.systems.postgresql.rows import Rows
 from lifecycle.systems.postgresql.session import Session, place_dsn, translated
 
-BATCH = 5_000
+BATCH = 10_000
 
 
 def connect(place: Mapping[str, str], datamap: DataMap) -> PostgresqlEraser:
@@ -70,7 +70,7 @@ class PostgresqlEraser:
         return self._catalog
 
     def discover(self, scope: Scope, cursor: Any) -> Page[Item]:
-        """Pages of 5,000; a page that follows the one before comes from the same server-side cursor."""
+        """Pages of 10,000; a page that follows the one before comes from the same server-side cursor."""
         if cursor is None or self._discovery is None or not self._discovery.is_at(cursor):
             self._end_discovery()
             self._discovery = Discovery(

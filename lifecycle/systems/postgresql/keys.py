@@ -17,6 +17,9 @@ from lifecycle.systems.items import columns
 from lifecycle.systems.postgresql.catalog import Relation
 from lifecycle.systems.postgresql.session import array, q
 
+# Their text needs no quoting in JSON; joined strings are twice as fast as an array of the server's making.
+_PLAIN = frozenset({"smallint", "integer", "bigint", "uuid"})
+
 
 @dataclass(frozen=True)
 class RowKey:
@@ -24,6 +27,7 @@ class RowKey:
 
     columns: tuple[str, ...]  # empty: ctid and hash
     types: tuple[str, ...] = ()
+    primary: bool = False  # never NULL
 
     @classmethod
     def of(cls, relation: Relation, table: Table | None) -> RowKey:
@@ -33,13 +37,18 @@ class RowKey:
             raise Permanent(
                 f"The data map's key of table {relation.name} names column {unknown[0]}, which it lacks."
             )
-        return cls(columns, tuple(relation.columns[name].type for name in columns))
+        types = tuple(relation.columns[name].type for name in columns)
+        return cls(columns, types, bool(relation.primary))
 
     def text(self, a: str) -> str:
         """SQL: the key of the row `a` as JSON text."""
         if not self.columns:
             return f"json_build_array({a}.ctid::text, md5({a}::text))::text"
-        return f"json_build_array({', '.join(f'{a}.{q(name)}::text' for name in self.columns)})::text"
+        texts = [f"{a}.{q(name)}::text" for name in self.columns]
+        if self.primary and _PLAIN.issuperset(self.types):
+            inner = """ || '", "' || """.join(texts)
+            return f"""'["' || {inner} || '"]'"""
+        return f"json_build_array({', '.join(texts)})::text"
 
     def order(self, a: str) -> str:
         """SQL: what rows are ordered by, so that a page can go on where another ended."""

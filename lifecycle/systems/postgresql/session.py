@@ -90,9 +90,11 @@ class Session:
 
     @contextmanager
     def batch(self, gate: Gate, use: str = "write") -> Iterator[Cursor]:
-        """A destructive transaction: the server ends it at the gate's deadline, and commits only before it."""
+        """A destructive transaction: the server ends it at the gate's deadline, and commits only before it.
+
+        The gate is asked before the commit; until then nothing is destroyed.
+        """
         connection = self.connection(use)
-        gate.check()
         left = max(1, int(gate.remaining() * 1000))
         try:
             with translated(gate), connection.cursor() as cursor:
