@@ -35,7 +35,7 @@ def _work(run: Run) -> None:
 
 
 def test_a_hold_before_the_approval_and_one_in_the_middle_stop_until_two_people_release(world: World) -> None:
-    customer = world.tenant("ada", "bob")
+    customer = world.tenant("ada", "bob", systems=("postgresql", "s3"))
     request = world.request(customer, "ada")
     hold = _place(world, customer.id, "ada")
     _work(preservation.start(hold))
@@ -70,7 +70,7 @@ def test_a_hold_before_the_approval_and_one_in_the_middle_stop_until_two_people_
 
 
 def test_a_tenant_is_erased_around_its_held_user(world: World) -> None:
-    customer = world.tenant("ada", "bob")
+    customer = world.tenant("ada", "bob", systems=("postgresql", "s3"))
     _place(world, customer.id, "bob")
     request = world.request(customer)
     assert request.state == "blocked_by_hold"

@@ -56,7 +56,7 @@ class Bucket:
 @pytest.fixture
 def locked(world: World) -> tuple[Customer, Bucket]:
     """A tenant whose objects lie in a bucket of its own, under Object Lock."""
-    customer = world.tenant("ada")
+    customer = world.tenant("ada", systems=("postgresql", "s3"))
     bucket = Bucket(world.stack["regions"]["us-east-1"])
     environment = Environment.objects.get(tenant_id=customer.id)
     environment.places["s3"]["bucket"] = bucket.name

@@ -93,7 +93,7 @@ class Provider:
 
 @pytest.fixture
 def provider(world: World) -> Any:
-    customer = world.tenant("ada", "bob")
+    customer = world.tenant("ada", "bob", systems=("postgresql", "s3", "cloudwatch"))
     made = Provider(world.stack, customer.id)
     yield made
     made.s3.delete_bucket_lifecycle(Bucket=made.bucket)

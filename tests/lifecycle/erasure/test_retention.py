@@ -10,7 +10,7 @@ from tests.lifecycle.erasure.world import World, failures
 
 
 def test_invoices_and_a_held_category_stay_and_are_named(world: World) -> None:
-    customer = world.tenant("ada", "bob", kind="regulated")
+    customer = world.tenant("ada", "bob", kind="regulated", systems=("postgresql", "backups"))
     holds.place(
         actor=world.actor("legal"), tenant_id=customer.id, user="ada", category="messages",
         case_reference="C-1", type="litigation",

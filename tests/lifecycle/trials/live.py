@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.stack.place import CHECKOUT
+from tests.lifecycle.trials import commands
 from tests.lifecycle.trials.line import Line
 
 QUICK = {"STEP_BACKOFF": "1,2,4", "LOG_LEVEL": "INFO"}
@@ -46,10 +47,7 @@ class Live:
 
     def call(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """One command; whatever its exit code is."""
-        return subprocess.run(
-            [sys.executable, "manage.py", *words],
-            cwd=CHECKOUT, env=self.env(), capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
+        return commands.of(frozenset(self.env().items())).run(*words, timeout=timeout)
 
     def ask(self, *words: str, timeout: float = 120) -> Any:
         """One command that must succeed; its JSON document."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from demo.stack import control
 from lifecycle.systems.s3.eraser import MOST_KEYS, THREADS
-from tests.lifecycle.trials.preloaded import Preloaded
+from tests.lifecycle.trials.live import Live
 from tests.lifecycle.trials.scene import SERVER, Scene
 
 # A server stopped inside deletions ends the requests that it had begun: so many, of so many keys (docs/threat-model.md).
@@ -114,7 +114,7 @@ TROUBLES = {
 }
 
 
-def place(scene: Scene, command: Preloaded, chance: random.Random, moment: Moment, *, whole: bool) -> Placed:
+def place(scene: Scene, chance: random.Random, moment: Moment, *, whole: bool) -> Placed:
     """Places a hold at a random moment of the erasing, under the trouble, and watches until everything has come to rest."""
     fenced = scene.live.environment.get("FENCE_ENABLED") != "0"
     if moment.inside:
@@ -126,7 +126,7 @@ def place(scene: Scene, command: Preloaded, chance: random.Random, moment: Momen
     words = ["--case", "trial", "--type", "litigation", "--as", "legal"]
     began = time.time()
     with TROUBLES[moment.trouble](scene):
-        answer = command.ask("hold", "place", *scope, *words)
+        answer = scene.live.ask("hold", "place", *scope, *words)
         returned = time.time()
         there = scene.present()
     hold = str(answer["id"])
@@ -148,10 +148,10 @@ def place(scene: Scene, command: Preloaded, chance: random.Random, moment: Momen
     return Placed(hold, certain - committed, returned - began, late, lost, running, fell_on, len(begun))
 
 
-def release(command: Preloaded, hold: str) -> None:
+def release(live: Live, hold: str) -> None:
     """By two people."""
     for person, state in (("legal", "release_requested"), ("legal2", "released")):
-        found = command.ask("hold", "release", hold, "--reason", "settled", "--as", person)
+        found = live.ask("hold", "release", hold, "--reason", "settled", "--as", person)
         assert found["state"] == state
 
 

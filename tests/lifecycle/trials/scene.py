@@ -20,7 +20,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.lifecycle.trials.live import Live
-from tests.lifecycle.trials.preloaded import Preloaded
 from tests.lifecycle.trials.relay import Relay
 
 REGION = "us-east-1"
@@ -33,9 +32,7 @@ class Scene:
     Sixty-four objects are deleted at once, of uploads one a request: many holds can fall among a few hundred of those.
     """
 
-    def __init__(
-        self, live: Live, command: Preloaded, relay_delay: float, objects: int, uploads: int = 0
-    ) -> None:
+    def __init__(self, live: Live, relay_delay: float, objects: int, uploads: int = 0) -> None:
         self.live = live
         self.stack: dict[str, Any] = json.loads((live.run_dir / "stack.json").read_text())
         place = self.stack["regions"][REGION]["s3"]
@@ -49,9 +46,7 @@ class Scene:
         self.relay = Relay(place["endpoint"], relay_delay)
         # Nobody of another trial has this name: it would be a mention that an officer must decide.
         self.user = f"u{secrets.token_hex(4)}"
-        self.tenant = f"t{secrets.token_hex(4)}"
-        people = f"{self.user},o{secrets.token_hex(4)}"
-        admin = command.tell("demo", "tenant", self.tenant, "--users", people).strip().splitlines()[-1]
+        self.tenant, admin = live.tenant(self.user, f"o{secrets.token_hex(4)}")
         self.prefix = f"tenant-{self.tenant}/user-{self.user}/more/"
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self._put, range(objects)))
@@ -61,9 +56,7 @@ class Scene:
             " WHERE tenant_id = %s RETURNING id",
             self.relay.endpoint, self.tenant,
         )  # fmt: skip
-        whom = ["--tenant", self.tenant, "--user", self.user, "--requested-by", admin]
-        self.request = str(command.ask("erasure", "request", *whom)["id"])
-        command.ask("erasure", "approve", self.request, "--as", "officer")
+        self.request = live.request(self.tenant, admin, self.user)
         self._start = self.log.stat().st_size
         self._seeded: dict[str, set[str]] = {}
         self._seeded = self.present()

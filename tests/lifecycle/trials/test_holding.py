@@ -10,7 +10,6 @@ import pytest
 
 from tests.lifecycle.trials.live import Live
 from tests.lifecycle.trials.moments import TROUBLES, Moment, place, release, say
-from tests.lifecycle.trials.preloaded import Preloaded
 from tests.lifecycle.trials.scene import Scene
 
 STRETCH = 3.6  # with what a request itself takes, a batch of about four seconds
@@ -37,26 +36,24 @@ def _moments(seed: int) -> list[Moment]:
 def _trial(live: Live, chance: random.Random, moments: list[Moment]) -> None:
     uploads = UPLOADS * (len(moments) - 1)
     tried: Counter[str] = Counter()
-    with Preloaded(live) as command:
-        command.wait_ready()
-        scene = Scene(live, command, moments[0].delay, OBJECTS, uploads)
-        live.start_workers()
-        for number, moment in enumerate(moments):
-            scene.relay.delay = moment.delay
-            placed = place(scene, command, chance, moment, whole=chance.random() < 0.5)
-            say(
-                f"{moment}: in force after {placed.seconds:.2f} s, command {placed.command:.2f} s, {placed.fell_on}"
-                + (f", {placed.begun} keys of begun requests" if placed.begun else "")
-            )
-            assert placed.late == [], (moment, len(placed.late), placed.late[:3])
-            assert placed.lost == {}, (moment, placed.lost)
-            assert placed.command <= 10, (moment, placed.seconds, placed.command)
-            assert placed.running, "the hold fell after the erasing"
-            tried[moment.kind] += 1
-            scene.relay.delay = 0 if number + 1 == len(moments) else moments[number + 1].delay
-            release(command, placed.hold)
-        scene.until(lambda: scene.state() in ("completed", "failed"), "the end", 200)
-        done = command.ask("erasure", "status", scene.request)
+    scene = Scene(live, moments[0].delay, OBJECTS, uploads)
+    live.start_workers()
+    for number, moment in enumerate(moments):
+        scene.relay.delay = moment.delay
+        placed = place(scene, chance, moment, whole=chance.random() < 0.5)
+        say(
+            f"{moment}: in force after {placed.seconds:.2f} s, command {placed.command:.2f} s, {placed.fell_on}"
+            + (f", {placed.begun} keys of begun requests" if placed.begun else "")
+        )
+        assert placed.late == [], (moment, len(placed.late), placed.late[:3])
+        assert placed.lost == {}, (moment, placed.lost)
+        assert placed.command <= 10, (moment, placed.seconds, placed.command)
+        assert placed.running, "the hold fell after the erasing"
+        tried[moment.kind] += 1
+        scene.relay.delay = 0 if number + 1 == len(moments) else moments[number + 1].delay
+        release(live, placed.hold)
+    scene.until(lambda: scene.state() in ("completed", "failed"), "the end", 200)
+    done = live.ask("erasure", "status", scene.request)
     assert done["state"] == "completed", done
     line = done["systems"]["s3"]
     assert line["found"] == line["erased"] >= OBJECTS + uploads, line
@@ -75,11 +72,9 @@ def test_nothing_is_deleted_once_a_hold_is_placed(live: Live) -> None:
 @pytest.mark.timeout(300)
 def test_with_the_fence_off_the_trial_finds_late_deletions(live: Live) -> None:
     live.environment["FENCE_ENABLED"] = "0"
-    with Preloaded(live) as command:
-        command.wait_ready()
-        scene = Scene(live, command, SLOW, OBJECTS)
-        live.start_workers()
-        placed = place(scene, command, random.Random(1), Moment("worker stopped", SLOW), whole=False)
+    scene = Scene(live, SLOW, OBJECTS)
+    live.start_workers()
+    placed = place(scene, random.Random(1), Moment("worker stopped", SLOW), whole=False)
     say(f"{len(placed.late)} late")
     assert placed.late, "without its fence a worker that wakes goes on deleting; this trial must see it"
     scene.relay.close()
