@@ -141,12 +141,12 @@ def _objects(place: Ground, datamap: DataMap, number: int) -> list[Result]:
 
 def _medians(place: Ground, datamap: DataMap, number: int, versions: int) -> list[float]:
     """Medians of three races: who comes first finds a store that has not grown yet, so they take turns."""
-    races = [_raced(place, datamap, number, versions, first=turn % 2 == 0) for turn in range(3)]
+    races = [_raced(place, datamap, number, versions, backwards=turn % 2 == 1) for turn in range(3)]
     return [statistics.median(each) for each in zip(*races, strict=True)]
 
 
-def _raced(place: Ground, datamap: DataMap, number: int, versions: int, *, first: bool) -> tuple[float, ...]:
-    """Seconds of ours (`first` or after the others), rclone and s5cmd for `number` objects of so many versions."""
+def _raced(place: Ground, datamap: DataMap, number: int, versions: int, *, backwards: bool) -> tuple[float, ...]:
+    """Seconds of ours, rclone and s5cmd, raced in this order or `backwards`, for `number` objects of so many versions."""
     tenant = f"b{secrets.token_hex(5)}"
     blue, green = (place.stack["regions"][each] for each in (BLUE, GREEN))
     sets.objects(blue, tenant, number * versions, versions)
@@ -163,7 +163,7 @@ def _raced(place: Ground, datamap: DataMap, number: int, versions: int, *, first
         lambda: peers.rclone(blue["s3"], green["s3"], prefix, f"peer-rclone-{name}"),
         lambda: peers.s5cmd(blue["s3"], green["s3"], prefix, f"peer-s5cmd-{name}"),
     ]
-    return _in_turn(racers, backwards=not first)
+    return _in_turn(racers, backwards=backwards)
 
 
 def _in_turn(racers: Sequence[Callable[[], float]], *, backwards: bool) -> tuple[float, ...]:
