@@ -145,7 +145,9 @@ def _medians(place: Ground, datamap: DataMap, number: int, versions: int) -> lis
     return [statistics.median(each) for each in zip(*races, strict=True)]
 
 
-def _raced(place: Ground, datamap: DataMap, number: int, versions: int, *, backwards: bool) -> tuple[float, ...]:
+def _raced(
+    place: Ground, datamap: DataMap, number: int, versions: int, *, backwards: bool
+) -> tuple[float, ...]:
     """Seconds of ours, rclone and s5cmd, raced in this order or `backwards`, for `number` objects of so many versions."""
     tenant = f"b{secrets.token_hex(5)}"
     blue, green = (place.stack["regions"][each] for each in (BLUE, GREEN))

@@ -2,7 +2,7 @@
 
 `python -m lifecycle.provision.marks create|destroy KIND ID`, with PROVISION_PLACES naming a private file of resolved
 places. Each is idempotent. All are the move's own, beside the tenant's data: unmaking them never touches the tenant.
-Terraform starts a process for each of them, so each loads its own client only.
+Terraform starts a process for each of them, so each loads what it needs and no SDK, whose import takes longer than the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
 Place = Mapping[str, str]
 _ID = re.compile(r"[a-z0-9_]{1,40}")
@@ -39,49 +41,47 @@ def schema(place: Place, name: str, make: bool) -> None:
 
 def marker(place: Place, name: str, make: bool) -> None:
     """Object `moves/<id>`, outside every tenant's prefix; all its versions go again."""
-    import boto3
-    from botocore.config import Config
+    from lifecycle.systems.s3 import listing
+    from lifecycle.systems.s3.kinds import UPLOAD
+    from lifecycle.systems.s3.wire import Wire
 
-    client = boto3.session.Session().client(
-        "s3",
-        endpoint_url=place.get("endpoint"),
-        aws_access_key_id=place["key"],
-        aws_secret_access_key=place["secret"],
-        region_name=place.get("region") or "us-east-1",
-        config=Config(signature_version="s3v4", s3={"addressing_style": "path"}),
-    )
     key = f"{FOLDER}{name}"
-    if make:
-        client.put_object(Bucket=place["bucket"], Key=key, Body=b"")
-        return
-    while True:
-        page = client.list_object_versions(Bucket=place["bucket"], Prefix=key)
-        found = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-        mine = [each for each in found if each["Key"] == key]
-        if not mine:
+    with closing(Wire(place, place["key"], place["secret"])) as wire:
+        if make:
+            _allow("The object storage", wire.send("PUT", key).status, {200}, name)
             return
-        for each in mine:
-            client.delete_object(Bucket=place["bucket"], Key=key, VersionId=each["VersionId"])
+        while found := [each for each in listing.of_key(wire, key) if each.kind != UPLOAD]:
+            for each in found:
+                status = wire.send("DELETE", key, {"versionId": each.mark}).status
+                _allow("The object storage", status, {200, 204, 404}, name)
 
 
 def namespace(place: Place, name: str, make: bool) -> None:
     """Namespace `move-<id>`, empty."""
-    import httpx
-
     wanted = f"move-{name}"
-    with httpx.Client(
-        base_url=place["index_host"],
-        headers={"Api-Key": place["key"], "X-Pinecone-Api-Version": _VERSION},
-        timeout=20,
-    ) as http:
-        if make:
-            answer = http.post("/namespaces", json={"name": wanted})
-            allowed = {200, 201, 409}
-        else:
-            answer = http.delete(f"/namespaces/{wanted}")
-            allowed = {200, 202, 404}
-    if answer.status_code not in allowed:
-        raise SystemExit(f"Pinecone answered {answer.status_code} for the namespace of move {name}.")
+    if make:
+        status = _pinecone(place, "POST", "/namespaces", json.dumps({"name": wanted}))
+        _allow("Pinecone", status, {200, 201, 409}, name)
+    else:
+        _allow("Pinecone", _pinecone(place, "DELETE", f"/namespaces/{wanted}"), {200, 202, 404}, name)
+
+
+def _pinecone(place: Place, method: str, path: str, body: str | None = None) -> int:
+    host = urlsplit(place["index_host"])
+    kind = HTTPSConnection if host.scheme == "https" else HTTPConnection
+    headers = {
+        "Api-Key": place["key"],
+        "X-Pinecone-Api-Version": _VERSION,
+        "Content-Type": "application/json",
+    }
+    with closing(kind(host.netloc, timeout=20)) as link:
+        link.request(method, path, body, headers)
+        return link.getresponse().status
+
+
+def _allow(who: str, status: int, allowed: set[int], name: str) -> None:
+    if status not in allowed:
+        raise SystemExit(f"{who} answered {status} for the marks of move {name}.")
 
 
 KINDS: Mapping[str, tuple[str, Callable[[Place, str, bool], None]]] = {

@@ -75,4 +75,4 @@ def _advance(migration: Migration) -> None:
     run = Run.objects.get(pk=migration.run_id)
     for step in due(run):
         advance(step.pk)
-    time.sleep(0.05)
+    time.sleep(0.1)
