@@ -107,7 +107,7 @@ def _command(place: Place, name: str, data: Path) -> tuple[str, ...]:
         # Each bucket pre-allocates volumes: with few allowed, the fifteenth bucket refuses every write.
         *("-master.volumeSizeLimitMB=128", "-volume.max=3000", "-master.telemetry=false"),
         # The defaults make a warm restart take up to 20 s.
-        *("-master.electionTimeout=500ms", "-master.heartbeatInterval=100ms", "-volume.preStopSeconds=0"),
+        *("-master.electionTimeout=500ms", "-master.heartbeatInterval=450ms", "-volume.preStopSeconds=0"),
     )
 
 

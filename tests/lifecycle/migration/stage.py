@@ -10,13 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg2
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
@@ -33,6 +31,7 @@ from lifecycle.engine.advance import advance
 from lifecycle.migration import actions, orders
 from lifecycle.models import Beat, Migration, Run, Step
 from lifecycle.systems import clients
+from tests.lifecycle.line import Line
 
 ANN = Actor("ann", frozenset({"engineer"}), None, "shell")
 BEN = Actor("ben", frozenset({"engineer"}), None, "shell")
@@ -54,6 +53,7 @@ class Stage:
     stack: dict[str, Any]
     tag: str
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _lines: dict[str, Line] = field(default_factory=dict)
 
     def tenant(self, *users: str, tier: str = "silver") -> Customer:
         """A new tenant at home in the east, with data in every system."""
@@ -142,12 +142,17 @@ class Stage:
 
     def rows(self, region: str, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """What a region's database answers."""
-        with (
-            closing(psycopg2.connect(self.stack["regions"][region]["postgres_mover"])) as line,
-            line.cursor() as cursor,
-        ):
-            cursor.execute(statement, values)
-            return list(cursor.fetchall())
+        return self._line(region).rows(statement, *values)
+
+    def _line(self, region: str) -> Line:
+        if region not in self._lines:
+            self._lines[region] = Line(self.stack["regions"][region]["postgres_mover"])
+        return self._lines[region]
+
+    def hang_up(self) -> None:
+        """Ends the sessions of `rows`."""
+        for line in self._lines.values():
+            line.close()
 
     def left_behind(self, migration: Migration) -> list[str]:
         """Slots, publications, subscriptions, schemas, namespaces and Terraform states that bear the move's name."""
@@ -275,5 +280,6 @@ def playing(stack: dict[str, Any], tag: str) -> Iterator[Stage]:
             made.begin(name)
         yield made
     finally:
+        made.hang_up()
         for name in list(made.processes):
             made.end(name)

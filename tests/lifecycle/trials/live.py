@@ -9,15 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from demo.stack.place import CHECKOUT
+from lifecycle.systems.base import SYSTEMS
+from tests.lifecycle.line import Line
 from tests.lifecycle.trials import commands
-from tests.lifecycle.trials.line import Line
 
 QUICK = {"STEP_BACKOFF": "1,2,4", "LOG_LEVEL": "INFO"}
 OVER = ("completed", "partially_completed", "failed", "rejected", "cancelled", "retained")
@@ -78,11 +79,21 @@ class Live:
                 each.wait(10)
         self.workers.clear()
 
-    def tenant(self, *users: str, kind: str = "standard") -> tuple[str, str]:
-        """A new tenant with these users, seeded in every system: (its id, its administrator's mail)."""
+    def tenant(
+        self, *users: str, kind: str = "standard", systems: Collection[str] = SYSTEMS
+    ) -> tuple[str, str]:
+        """A new tenant with these users, seeded in every system: (its id, its administrator's mail).
+
+        With fewer `systems` its environment has no others: an erasure takes less of a processor.
+        """
         name = f"t{secrets.token_hex(4)}"
         made = self.call("demo", "tenant", name, "--users", ",".join(users or ("ada", "bob")), "--kind", kind)
         assert made.returncode == 0, made.stderr
+        self.control.rows(
+            "UPDATE lifecycle_environment SET places = (SELECT jsonb_object_agg(key, value) FROM jsonb_each(places)"
+            " WHERE key = ANY(%s) OR key <> ALL(%s)) WHERE tenant_id = %s RETURNING id",
+            list(systems), list(SYSTEMS), name,
+        )  # fmt: skip
         return name, made.stdout.strip().splitlines()[-1]
 
     def request(self, tenant: str, admin: str, user: str | None = None, *more: str) -> str:

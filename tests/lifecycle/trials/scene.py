@@ -24,6 +24,7 @@ from tests.lifecycle.trials.relay import Relay
 
 REGION = "us-east-1"
 SERVER = f"s3-{REGION}"
+SYSTEMS = ("postgresql", "s3", "redis", "pinecone")
 
 
 class Scene:
@@ -46,7 +47,7 @@ class Scene:
         self.relay = Relay(place["endpoint"], relay_delay)
         # Nobody of another trial has this name: it would be a mention that an officer must decide.
         self.user = f"u{secrets.token_hex(4)}"
-        self.tenant, admin = live.tenant(self.user, f"o{secrets.token_hex(4)}")
+        self.tenant, admin = live.tenant(self.user, f"o{secrets.token_hex(4)}", systems=SYSTEMS)
         self.prefix = f"tenant-{self.tenant}/user-{self.user}/more/"
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(self._put, range(objects)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 
 import pytest
@@ -24,8 +25,10 @@ SERVERS = (
 
 @pytest.mark.timeout(240)
 def test_down_for_good_is_named_and_retry_finishes(live: Live) -> None:
-    tenant, admin = live.tenant("ada", "bob")
-    request = live.request(tenant, admin, "ada")
+    # What is seeded in the other systems stays: nobody of another trial has this name, it would be a mention there.
+    user = f"u{secrets.token_hex(4)}"
+    tenant, admin = live.tenant(user, f"o{user}", systems=("postgresql", "s3", "redis"))
+    request = live.request(tenant, admin, user)
     control.stop(live.run_dir, "redis-us-east-1")
     try:
         live.start_workers()
@@ -33,6 +36,7 @@ def test_down_for_good_is_named_and_retry_finishes(live: Live) -> None:
         assert failed["state"] == "failed", failed
         assert "redis" in failed["reason"].lower(), failed["reason"]
         others = {name: each["state"] for name, each in failed["systems"].items() if name != "redis"}
+        assert set(others) == {"postgresql", "s3"}
         assert set(others.values()) <= {"erased", "pending_purge", "anonymised"}, others
         assert failed["certificate"] is None
     finally:
