@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -18,10 +19,10 @@ import traceback
 from contextlib import suppress
 from functools import cache
 from select import select
-from typing import Any
 
 from demo.stack.place import CHECKOUT
 
+_NUMBER = struct.Struct("!q")
 _IMPORTED = ("erasure", "hold", "migration", "run", "certificate", "audit")
 
 
@@ -29,7 +30,7 @@ class Commands:
     """The process that forks. It ends with the tests, or when its socket closes."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self._ours, theirs = socket.socketpair()
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._one = threading.Lock()
         with theirs:
             self._process = subprocess.Popen(
@@ -48,11 +49,13 @@ class Commands:
         answer, told = os.pipe()
         try:
             with self._one:
-                socket.send_fds(self._ours, [json.dumps(words).encode() + b"\n"], [out, err, told])
+                socket.send_fds(self._ours, [json.dumps(words).encode()], [out, err, told])
             os.close(told)
-            pid = int(_line(answer, 60))
+            pid = _said(answer, 60)
+            assert pid, "the process that forks is gone"
             try:
-                return int(_line(answer, timeout) or -signal.SIGKILL)
+                code = _said(answer, timeout)
+                return -signal.SIGKILL if code is None else code
             except TimeoutError:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -67,12 +70,13 @@ def of(environment: frozenset[tuple[str, str]]) -> Commands:
     return Commands(dict(environment))
 
 
-def _line(answer: int, timeout: float) -> bytes:
-    """What the command says next of itself: its process, then its exit code; b"" where it was killed."""
+def _said(answer: int, timeout: float) -> int | None:
+    """What the command says next of itself: its process, then its exit code; None where it was killed."""
     ready, _, _ = select([answer], [], [], timeout)
     if not ready:
         raise TimeoutError
-    return os.read(answer, 16)
+    number = os.read(answer, _NUMBER.size)
+    return int(_NUMBER.unpack(number)[0]) if number else None
 
 
 def _serve(asked: socket.socket) -> None:
@@ -92,21 +96,21 @@ def _command(words: list[str], out: int, err: int, told: int) -> None:
     from django.core.management import execute_from_command_line
 
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.write(told, str(os.getpid()).encode())
+    os.write(told, _NUMBER.pack(os.getpid()))
     os.dup2(out, 1)
     os.dup2(err, 2)
-    code: Any = 0
+    code = 0
     try:
         execute_from_command_line(["manage.py", *words])
     except SystemExit as end:
-        code = end.code or 0
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
         code = 1
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os.write(told, str(code).encode())
+        os.write(told, _NUMBER.pack(code))
         os._exit(0)
 
 
