@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 refused or failed (sentences on standard error), 2 misused
 from __future__ import annotations
 
 import json
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
@@ -112,7 +113,7 @@ def _failure(error: Exception) -> Failure | None:
         case CommandError():
             return Failure(str(error), returncode=error.returncode)
         case ObjectDoesNotExist():
-            return Failure(f"{str(error).rstrip('.')}. Check the id.")
+            return Failure(f"There is no such {_thing(error)}. Check the id.")
         case ValidationError():
             return Failure(*error.messages)
         case Permanent() | Transient() | TimeoutError():
@@ -125,6 +126,12 @@ def _failure(error: Exception) -> Failure | None:
         case ProgrammingError() if isinstance(error.__cause__, UndefinedTable | UndefinedColumn):
             return Failure("The control database is not of this version: run `manage.py migrate` first.")
     return None
+
+
+def _thing(absent: ObjectDoesNotExist) -> str:
+    """What was looked for: `LegalHold.DoesNotExist` is about a legal hold."""
+    model = type(absent).__qualname__.partition(".")[0]
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", model).lower()
 
 
 def misuse(*reasons: str) -> Failure:

@@ -54,7 +54,7 @@ def test_an_auditor_is_refused(toy: Toy, people: None, verb: str) -> None:
 def test_an_unknown_run(toy: Toy) -> None:
     assert called("run", "show", "run-none")[:2] == (
         1,
-        {"error": {"reasons": ["Run matching query does not exist. Check the id."]}},
+        {"error": {"reasons": ["There is no such run. Check the id."]}},
     )
 
 

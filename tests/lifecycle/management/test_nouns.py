@@ -93,7 +93,7 @@ def test_what_can_not_be_done(verb: str, code: int, reasons: list[str]) -> None:
 
 @pytest.mark.django_db
 def test_an_unknown_id() -> None:
-    assert called("absent") == (1, "", "User matching query does not exist. Check the id.\n")
+    assert called("absent") == (1, "", "There is no such user. Check the id.\n")
 
 
 @pytest.mark.django_db
