@@ -15,7 +15,7 @@ class Line:
         self._session: psycopg2.extensions.connection | None = None
 
     def rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        """What one statement answers, in a transaction of its own; `values` in order, or one dict. Raises psycopg2.Error."""
+        """What one statement answers, in a transaction of its own. Raises psycopg2.Error."""
         if self._session is not None:
             try:
                 return self._ask(self._session, statement, values)
@@ -36,5 +36,5 @@ class Line:
         session: psycopg2.extensions.connection, statement: str, values: tuple[Any, ...]
     ) -> list[tuple[Any, ...]]:
         with session.cursor() as cursor:
-            cursor.execute(statement, values[0] if values and isinstance(values[0], dict) else values)
+            cursor.execute(statement, values)
             return cursor.fetchall()
